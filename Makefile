@@ -1,0 +1,45 @@
+# One word a job; `make help` lists them. Every job sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DATA ?= $(SPINE_MONAI_DATA)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-heavy check bench docs clean
+
+help:  ## list the jobs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(READY)  ## make .venv and install the package and its tools into it
+
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dicom,viz,train,dev]'
+	@touch $(READY)
+
+demo: $(READY)  ## find the landmarks on the bundled real study
+	$(BIN)/spine-monai demo --out demo_output
+
+test: $(READY)  ## run the whole suite, with coverage
+	$(BIN)/python -m pytest -m 'not heavy' --cov --cov-report=term:skip-covered
+
+test-heavy: $(READY)  ## run the tests that take minutes or need SPINE_MONAI_DATA
+	$(BIN)/python -m pytest -m heavy
+
+check: $(READY)  ## lint, format, types, spelling, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell spine_monai tests docs bundles README.md CONTRIBUTING.md
+	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+bench: $(READY)  ## measure, and write docs/benchmarks/*.json
+	$(BIN)/python -m pytest -q -s tests/benchmark
+
+docs: $(READY)  ## write the reference pages that are made from the code
+	$(BIN)/python tests/tools/make_reference.py docs/reference
+
+clean:  ## remove what the jobs made, but for the environment
+	rm -rf demo_output .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

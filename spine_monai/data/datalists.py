@@ -1,0 +1,158 @@
+"""Datalists: which images there are, their landmarks, and the fold of each subject.
+
+The file's format is ``spine_monai.datalist``, version 1. Image paths in a file are relative to it;
+items in memory have absolute paths.
+"""
+
+import json
+import os
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spine_monai.files import write_text
+from spine_monai.landmarks import LandmarkRegistry, load_registry
+
+FORMAT = "spine_monai.datalist"
+FORMAT_VERSION = 1
+PATH_KEYS = ("image", "mask")
+NUM_FOLDS = 4
+
+Item = dict[str, Any]
+
+
+def read_datalist(path: str | Path) -> list[Item]:
+    """Read all items of a datalist, their paths made absolute.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a datalist, is empty, or names one id twice.
+    """
+    file = Path(path)
+    if not file.is_file():
+        msg = f"datalist must be a file: {file} is none. Make one with `spine-monai convert`."
+        raise FileNotFoundError(msg)
+    items = _read_items(file)
+    ids = [item["id"] for item in items]
+    if not items or len(set(ids)) < len(ids):
+        msg = f"{file} must list at least one case, each id once: got {len(ids)} ids, "
+        msg += f"{len(set(ids))} of them different."
+        raise ValueError(msg)
+    return [item | _absolute(item, file.parent) for item in items]
+
+
+def write_datalist(
+    items: Sequence[Item], path: Path, landmark_set: str, *, section: str = "training"
+) -> None:
+    """Write a datalist, whole or not at all; paths become relative to the file."""
+    folder = path.resolve().parent
+    relative = [item | _relative(item, folder) for item in items]
+    content = {"format": FORMAT, "format_version": FORMAT_VERSION, "landmark_set": landmark_set}
+    write_text(path, json.dumps(content | {section: relative}, indent=1) + "\n")
+
+
+def load_datalist(
+    path: str | Path,
+    *,
+    folds: Sequence[int] | None = None,
+    exclude: Sequence[str] = (),
+    slices: str = "middle",
+    landmark_set: str = "lumbar11",
+) -> list[Item]:
+    """Read the items of some folds, ready for the networks' datasets.
+
+    Args:
+        path: datalist file.
+        folds: folds to keep; ``None`` keeps all.
+        exclude: subjects to leave out.
+        slices: ``middle`` gives one item for each case, as at inference; ``all`` gives one for each
+            sagittal slice.
+        landmark_set: registry whose landmarks make ``points_lps``, (N, 3) in mm, NaN where absent.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no datalist, or no item is left.
+    """
+    items = [
+        item
+        for item in read_datalist(path)
+        if (folds is None or item.get("fold") in folds) and item["subject"] not in exclude
+    ]
+    if not items:
+        msg = f"{path} must have cases in folds {folds}: got none without {list(exclude)}."
+        raise ValueError(msg)
+    registry = load_registry(landmark_set)
+    return training_items(items, registry, slices=slices)
+
+
+def training_items(
+    items: Iterable[Item], registry: LandmarkRegistry, *, slices: str = "middle"
+) -> list[Item]:
+    """Turn datalist items into network items with ``points_lps`` as a tensor.
+
+    Args:
+        items: items as read from a datalist.
+        registry: names and order of the N landmarks.
+        slices: ``middle`` or ``all``, as for ``load_datalist``.
+
+    Raises:
+        ValueError: ``slices`` is neither.
+    """
+    if slices not in ("middle", "all"):
+        msg = f"slices must be 'middle' or 'all': got {slices!r}."
+        raise ValueError(msg)
+    wanted = []
+    for item in items:
+        common = {key: item[key] for key in ("id", "subject", "image")}
+        common["points_lps"] = points_tensor(item["points_lps"], registry)
+        indices = range(_count_slices(item["image"])) if slices == "all" else [None]
+        wanted += [common if i is None else common | {"slice_index": i} for i in indices]
+    return wanted
+
+
+def points_tensor(points: dict[str, Sequence[float] | None], registry: LandmarkRegistry) -> Tensor:
+    """Return (N, 3) points in the registry's order, float64; NaN where absent."""
+    absent = [np.nan] * 3
+    return torch.tensor([points.get(name) or absent for name in registry.names]).double()
+
+
+def assign_folds(items: Sequence[Item], *, seed: int = 0) -> list[Item]:
+    """Give each subject one of four folds, from a seed; all items of a subject share it."""
+    subjects = sorted({item["subject"] for item in items})
+    random.Random(seed).shuffle(subjects)  # noqa: S311 - not for secrets
+    folds = {subject: index % NUM_FOLDS for index, subject in enumerate(subjects)}
+    return [item | {"fold": folds[item["subject"]]} for item in items]
+
+
+def _read_items(file: Path) -> list[Item]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT or content["format_version"] != FORMAT_VERSION:
+            msg = f"{file} must have format {FORMAT} version {FORMAT_VERSION}: got "
+            msg += f"{content['format']} {content['format_version']}."
+            raise ValueError(msg)
+        items = [i for section in ("training", "testing") for i in content.get(section, [])]
+        return [{"subject": item["id"], "points_lps": {}} | item for item in items]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{file} must be a datalist in JSON with format, id and image keys: {error!r}."
+        raise ValueError(msg) from error
+
+
+def _absolute(item: Item, folder: Path) -> Item:
+    return {k: str((folder / item[k]).resolve()) for k in PATH_KEYS if k in item}
+
+
+def _relative(item: Item, folder: Path) -> Item:
+    return {k: os.path.relpath(item[k], folder) for k in PATH_KEYS if k in item}
+
+
+def _count_slices(image: str) -> int:
+    from spine_monai.readers import read_study
+    from spine_monai.transforms.slices import upright
+
+    return int(upright(read_study(image).image).shape[-1])

@@ -1,0 +1,139 @@
+"""3D Slicer markups (``.mrk.json``) in: named points, and a datalist from folders of them."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spine_monai.data.datalists import Item
+from spine_monai.geometry import LPS_FROM_RAS, apply_affine, points_ijk_from_lps
+from spine_monai.landmarks import LandmarkRegistry
+from spine_monai.readers import StudyError, read_study
+from spine_monai.readers.volumes import NIFTI_SUFFIXES
+from spine_monai.transforms.slices import upright
+
+MARKUPS_SUFFIX = ".mrk.json"
+
+
+def read_markups(path: Path) -> dict[str, NDArray[np.float64] | None]:
+    """Read the control points of a markups file.
+
+    Args:
+        path: a ``.mrk.json`` file, in LPS (also its default) or RAS, in mm.
+
+    Returns:
+        (3,) LPS point in mm of each label; ``None`` where the position is not defined.
+
+    Raises:
+        ValueError: the file is no markups file, or its coordinate system is unknown.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        points: dict[str, NDArray[np.float64] | None] = {}
+        for markup in content["markups"]:
+            points |= {p["label"]: _point_lps(p, markup, path) for p in markup["controlPoints"]}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        msg = f"{path} must be a 3D Slicer markups file with labelled control points: {error!r}."
+        raise ValueError(msg) from error
+    return points
+
+
+def datalist_from_markups(
+    folders: list[Path], registry: LandmarkRegistry, folds_file: Path | None = None
+) -> list[Item]:
+    """Build datalist items from case folders with an image and its markups.
+
+    Args:
+        folders: case folders, or folders of case folders; a case folder holds one
+            ``.mrk.json`` and the image beside it (a NIfTI file that is no mask, or DICOM).
+        registry: landmarks that choose the slice; other labels are kept too.
+        folds_file: CSV with the columns ``case`` and ``fold``.
+
+    Returns:
+        One item for each case, its image path absolute.
+
+    Raises:
+        ValueError: no case is found, an image cannot be read, or a case has no fold.
+    """
+    markups = sorted({f for folder in folders for f in folder.rglob(f"*{MARKUPS_SUFFIX}")})
+    if not markups:
+        msg = f"folders must hold *{MARKUPS_SUFFIX} files: none in {[str(f) for f in folders]}."
+        raise ValueError(msg)
+    folds = read_folds(folds_file) if folds_file else {}
+    return [_item(path, registry, folds, folds_file) for path in markups]
+
+
+def read_folds(path: Path) -> dict[str, int]:
+    """Read the fold of each case from a CSV with the columns ``case`` and ``fold``.
+
+    Raises:
+        ValueError: a column is missing, or a fold is no whole number.
+    """
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    try:
+        return {row["case"]: int(row["fold"]) for row in rows}
+    except (KeyError, TypeError, ValueError) as error:
+        msg = f"{path} must have the columns 'case' and 'fold' (a whole number): {error!r}."
+        raise ValueError(msg) from error
+
+
+def _point_lps(
+    point: dict[str, Any], markup: dict[str, Any], path: Path
+) -> NDArray[np.float64] | None:
+    if point.get("positionStatus", "defined") != "defined":
+        return None
+    system = markup.get("coordinateSystem", "LPS")
+    if system not in ("LPS", "RAS"):
+        msg = f"{path} must have coordinateSystem LPS or RAS: got {system!r}."
+        raise ValueError(msg)
+    position = np.asarray(point["position"], dtype=np.float64)
+    return position if system == "LPS" else apply_affine(LPS_FROM_RAS, position)
+
+
+def _item(
+    path: Path, registry: LandmarkRegistry, folds: dict[str, int], folds_file: Path | None
+) -> Item:
+    case = path.parent.name
+    points = read_markups(path)
+    image = _image_beside(path)
+    item: Item = {"id": case, "subject": case, "image": str(image.resolve())}
+    if folds_file and case not in folds:
+        msg = f"{folds_file} must name a fold for each case: {case} is missing."
+        raise ValueError(msg)
+    if case in folds:
+        item["fold"] = folds[case]
+    mask = path.parent / "mask.nii.gz"
+    if mask.is_file():
+        item["mask"] = str(mask.resolve())
+    item["slice_index"] = _nearest_slice(image, points, registry)
+    item["points_lps"] = {k: None if p is None else p.tolist() for k, p in points.items()}
+    return item
+
+
+def _image_beside(markups: Path) -> Path:
+    images = [f for f in sorted(markups.parent.iterdir()) if f.name.endswith(NIFTI_SUFFIXES)]
+    images = [f for f in images if not f.name.startswith("mask")]
+    if len(images) > 1:
+        msg = f"{markups.parent} must hold one image beside its markups: got {len(images)}."
+        raise ValueError(msg)
+    return images[0] if images else markups.parent
+
+
+def _nearest_slice(
+    image: Path, points: dict[str, NDArray[np.float64] | None], registry: LandmarkRegistry
+) -> int:
+    known = [p for name in registry.names if (p := points.get(name)) is not None]
+    try:
+        volume = upright(read_study(image).image)
+    except StudyError as error:
+        msg = f"the image beside the markups must be readable: {error}"
+        raise ValueError(msg) from error
+    if not known:
+        msg = f"{image.parent} must have a point named as one of {registry.name}: got none."
+        raise ValueError(msg)
+    slices = points_ijk_from_lps(np.stack(known), volume.affine)[:, 2]
+    return int(np.clip(np.rint(slices.mean()), 0, volume.shape[-1] - 1))

@@ -1,0 +1,42 @@
+"""Files that appear whole or not at all, and their digests."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file aside, then rename it into place; on any error nothing is left.
+
+    Args:
+        path: where the file shall appear; its folder is made.
+        write: called with the path to fill. It has the suffix of ``path``.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    try:
+        write(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all."""
+    write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_of_files(paths: Iterable[Path]) -> str:
+    """Return one SHA-256 for a set of files, whatever their names and order."""
+    digests = sorted(sha256_of_file(path) for path in paths)
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()

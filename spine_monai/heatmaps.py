@@ -1,0 +1,214 @@
+"""Points drawn as Gaussian heatmaps, and heatmaps read back as points.
+
+Points are ``points_ij``: (row, column) in pixels, whole numbers at pixel centres, NaN for an absent
+landmark. Heatmaps are ``(..., N, H, W)``. Everything is batched and runs on the points' device.
+
+An *edge fraction* is how the coordinate network speaks of a place: 0 at the outer edge of the first
+pixel, 1 at the outer edge of the last, so that it means the same on every grid.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def encode_heatmaps(
+    points_ij: Tensor, shape: Sequence[int], sigma_px: float | Tensor, *, amplitude: float = 1.0
+) -> Tensor:
+    """Draw ``amplitude * exp(-d^2 / (2 sigma^2))`` about each point, exact below the pixel.
+
+    A Gaussian is the product of its row and its column profile, so only H + W exponentials are
+    needed for each landmark.
+
+    Args:
+        points_ij: (..., N, 2) points in pixels; NaN gives an empty (all zero) map. A point outside
+            the image gives that part of its Gaussian which reaches in.
+        shape: (H, W) of the maps.
+        sigma_px: standard deviation in pixels; a scalar, or a tensor that broadcasts to
+            (..., N, 2), along rows and columns. See ``sigma_px_from_mm``.
+        amplitude: height of the peak; see ``paper_amplitude`` for the paper's second form.
+
+    Returns:
+        (..., N, H, W) heatmaps, floating point.
+
+    Raises:
+        ValueError: ``sigma_px`` is not positive, or ``points_ij`` does not end in 2.
+
+    Source: Huang, Yang, Hou 2020, arXiv 2007.05355, equation 1.
+    """
+    if points_ij.shape[-1] != 2:
+        msg = f"points_ij must have shape (..., N, 2): got {tuple(points_ij.shape)}."
+        raise ValueError(msg)
+    sigma = torch.as_tensor(sigma_px, dtype=points_ij.dtype, device=points_ij.device)
+    if not bool((sigma > 0).all()):
+        msg = f"sigma_px must be positive: got {sigma_px}."
+        raise ValueError(msg)
+    sigma = sigma.expand(points_ij.shape)
+    rows = _profile(points_ij[..., 0], sigma[..., 0], int(shape[0]))
+    columns = _profile(points_ij[..., 1], sigma[..., 1], int(shape[1]))
+    return (amplitude * rows)[..., :, None] * columns[..., None, :]
+
+
+def paper_amplitude(sigma_px: float, alpha: float) -> float:
+    """Return the peak height alpha / (2 pi sigma) of the paper's second form of the heatmap.
+
+    Args:
+        sigma_px: standard deviation in pixels.
+        alpha: scale factor of the paper's equation.
+    """
+    return alpha / (2 * math.pi * sigma_px)
+
+
+def sigma_px_from_mm(sigma_mm: float | Tensor, spacing_mm: Tensor) -> Tensor:
+    """Convert standard deviations from millimetres to pixels.
+
+    Args:
+        sigma_mm: scalar, or tensor that broadcasts against ``spacing_mm``.
+        spacing_mm: (..., 2) distance between rows and between columns, in mm.
+    """
+    return sigma_mm / spacing_mm
+
+
+def decode_argmax(heatmaps: Tensor) -> Tensor:
+    """Return the pixel of each map's maximum.
+
+    Args:
+        heatmaps: (..., H, W) maps, of any scale.
+
+    Returns:
+        (..., 2) points_ij, whole pixels as floating point.
+    """
+    width = heatmaps.shape[-1]
+    flat = heatmaps.flatten(-2).argmax(-1)
+    indices = torch.stack([torch.div(flat, width, rounding_mode="floor"), flat % width], dim=-1)
+    return indices.to(heatmaps.dtype)
+
+
+def refine_log_taylor(log_heatmaps: Tensor, peaks_ij: Tensor) -> Tensor:
+    """Move each peak to the top of the parabola through its 3 x 3 neighbourhood.
+
+    Exact for a Gaussian, whose logarithm is quadratic; so also for the product of two of them.
+    Where the neighbourhood has no top (flat, saddle), the peak stays; it never moves by more than
+    one pixel from the centre of the neighbourhood.
+
+    Args:
+        log_heatmaps: (..., H, W) logarithms of the heatmaps.
+        peaks_ij: (..., 2) whole-pixel peaks.
+
+    Returns:
+        (..., 2) points_ij in pixels, below pixel precision.
+
+    Source: Zhang 2020 (DARK), doi 10.1109/CVPR42600.2020.00712, equations 4 to 8.
+    """
+    centres_ij = _inside(peaks_ij.long(), log_heatmaps.shape[-2:])
+    patches = _neighbourhoods(log_heatmaps, centres_ij)
+    offsets, has_top = _parabola_tops(patches)
+    return torch.where(has_top[..., None], centres_ij + offsets, peaks_ij)
+
+
+def decode_heatmaps(heatmaps: Tensor) -> Tensor:
+    """Return the sub-pixel peak of each heatmap: its argmax, refined on its neighbourhood.
+
+    Args:
+        heatmaps: (..., H, W) non-negative maps; a map without any positive value gives NaN.
+
+    Returns:
+        (..., 2) points_ij in pixels.
+    """
+    log_heatmaps = heatmaps.clamp_min(torch.finfo(heatmaps.dtype).tiny).log()
+    points_ij = refine_log_taylor(log_heatmaps, decode_argmax(heatmaps))
+    is_empty = heatmaps.amax((-2, -1)) <= 0
+    return points_ij.masked_fill(is_empty[..., None], torch.nan)
+
+
+def ij_from_edge_fractions(fractions: Tensor, shape: Sequence[int]) -> Tensor:
+    """Turn edge fractions into pixels of a grid.
+
+    Args:
+        fractions: (..., 2) fractions along rows and columns.
+        shape: (H, W) of the grid.
+    """
+    return fractions * fractions.new_tensor([float(size) for size in shape]) - 0.5
+
+
+def edge_fractions_from_ij(points_ij: Tensor, shape: Sequence[int]) -> Tensor:
+    """Turn pixels of a grid into edge fractions; the inverse of ``ij_from_edge_fractions``."""
+    return (points_ij + 0.5) / points_ij.new_tensor([float(size) for size in shape])
+
+
+class HeatmapLoss(torch.nn.Module):
+    """Binary cross-entropy between heatmap logits and drawn heatmaps; unknown landmarks left out.
+
+    Source: Huang, Yang, Hou 2020, arXiv 2007.05355 (binary cross-entropy on the heatmaps).
+    """
+
+    def forward(self, logits: Tensor, heatmaps: Tensor) -> Tensor:
+        """Return the mean over the pixels of the annotated landmarks.
+
+        Args:
+            logits: (B, N, H, W) network output before the sigmoid.
+            heatmaps: (B, N, H, W) targets in 0 to 1; NaN where the landmark is not annotated.
+        """
+        is_known = ~torch.isnan(heatmaps)
+        loss = F.binary_cross_entropy_with_logits(
+            logits, heatmaps.nan_to_num(0.0), weight=is_known.to(logits.dtype), reduction="sum"
+        )
+        return loss / is_known.sum().clamp_min(1)
+
+
+class CoordinateLoss(torch.nn.Module):
+    """Mean squared error between predicted and true edge fractions; unknown landmarks left out.
+
+    Source: Huang, Yang, Hou 2020, arXiv 2007.05355 (mean squared error of the coordinates).
+    """
+
+    def forward(self, predicted: Tensor, reference: Tensor) -> Tensor:
+        """Return the mean over the annotated landmarks.
+
+        Args:
+            predicted: (B, N, 2) edge fractions.
+            reference: (B, N, 2) edge fractions; NaN where the landmark is not annotated.
+        """
+        is_known = ~torch.isnan(reference)
+        squares = (predicted - reference.nan_to_num(0.0)).square() * is_known
+        return squares.sum() / is_known.sum().clamp_min(1)
+
+
+def _profile(centres: Tensor, sigma: Tensor, size: int) -> Tensor:
+    positions = torch.arange(size, dtype=centres.dtype, device=centres.device)
+    distances = (positions - centres[..., None]) / sigma[..., None]
+    return distances.square().mul(-0.5).exp().nan_to_num(0.0)
+
+
+def _inside(pixels_ij: Tensor, shape: Sequence[int]) -> Tensor:
+    """Centres whose 3 x 3 neighbourhood lies within the image."""
+    last = pixels_ij.new_tensor([shape[0] - 2, shape[1] - 2])
+    return torch.minimum(pixels_ij.clamp_min(1), last)
+
+
+def _neighbourhoods(maps: Tensor, centres_ij: Tensor) -> Tensor:
+    """(..., 3, 3) patches about the centres."""
+    width = maps.shape[-1]
+    steps = torch.arange(-1, 2, device=maps.device)
+    corners = (steps[:, None] * width + steps).flatten()
+    flat = (centres_ij[..., 0] * width + centres_ij[..., 1])[..., None] + corners
+    return maps.flatten(-2).gather(-1, flat).unflatten(-1, (3, 3))
+
+
+def _parabola_tops(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., 2) offsets of the tops from the patches' centres, and whether there is one."""
+    gradient_i = (patches[..., 2, 1] - patches[..., 0, 1]) / 2
+    gradient_j = (patches[..., 1, 2] - patches[..., 1, 0]) / 2
+    curve_ii = patches[..., 2, 1] - 2 * patches[..., 1, 1] + patches[..., 0, 1]
+    curve_jj = patches[..., 1, 2] - 2 * patches[..., 1, 1] + patches[..., 1, 0]
+    corners = patches[..., 2, 2] - patches[..., 2, 0] - patches[..., 0, 2] + patches[..., 0, 0]
+    curve_ij = corners / 4
+    determinant = curve_ii * curve_jj - curve_ij.square()
+    has_top = (curve_ii < 0) & (determinant > 0)
+    safe = torch.where(has_top, determinant, torch.ones_like(determinant))
+    offset_i = (curve_ij * gradient_j - curve_jj * gradient_i) / safe
+    offset_j = (curve_ij * gradient_i - curve_ii * gradient_j) / safe
+    return torch.stack([offset_i, offset_j], dim=-1).clamp(-1.0, 1.0), has_top

@@ -1,0 +1,105 @@
+"""Weights in and out of files: half precision on disk, never any code.
+
+A weights file is a plain state dict. Loading one runs no code (``weights_only=True``) and fails in
+one line that names the file when it is not what the network needs.
+"""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from spine_monai.files import write_whole
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_weights(network: Network, file: str | Path) -> Network:
+    """Fill a network with the weights of a file and return it.
+
+    Args:
+        network: the network that the weights were saved from, or one of the same shape.
+        file: a state dict, in any floating precision.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no state dict, holds code, or does not fit the network.
+    """
+    path = Path(file)
+    state = read_state(path)
+    expected = network.state_dict()
+    wrong = sorted(expected.keys() ^ state.keys())
+    wrong += [k for k in expected if k in state and expected[k].shape != state[k].shape]
+    if wrong:
+        msg = (
+            f"{path} must hold the {len(expected)} tensors of {type(network).__name__}: got "
+            f"{len(state)}, {len(wrong)} of them missing, unknown or of another shape (first: "
+            f"{wrong[0]}). Use the weights and the configuration of one and the same bundle."
+        )
+        raise ValueError(msg)
+    network.load_state_dict(state)
+    return network
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict without running code.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is no state dict of tensors.
+    """
+    if not path.is_file():
+        msg = f"weights file is missing: {path}. Train it, or copy a complete bundle."
+        raise FileNotFoundError(msg)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        msg = (
+            f"{path} must be a PyTorch state dict of plain tensors: it is damaged or holds code, "
+            "which is never run. Get the file again from where the bundle came."
+        )
+        raise ValueError(msg) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        msg = f"{path} must be a state dict (name -> tensor): got {type(state).__name__}."
+        raise ValueError(msg)
+    return state
+
+
+def save_weights(network: nn.Module, file: str | Path) -> None:
+    """Write a network's state dict in half precision, whole or not at all.
+
+    Args:
+        network: what to save; its parameters may be on any device.
+        file: path to write; folders are made.
+    """
+    tensors = network.state_dict()
+    halves = {value.data_ptr(): _halve(value.detach().cpu()) for value in tensors.values()}
+    state = {
+        name: halves[value.data_ptr()] for name, value in tensors.items()
+    }  # shared stay shared
+    write_whole(Path(file), lambda path: torch.save(state, path))
+
+
+def with_output_bias(network: Network, bias: float | Sequence[float] | Tensor) -> Network:
+    """Set the bias of the network's last layer that has one, and return the network.
+
+    A heatmap network that starts at -6 starts with empty maps instead of grey ones; a coordinate
+    network that starts at the mean shape starts in the middle of the spine.
+
+    Args:
+        network: a network whose last biased layer is its output layer.
+        bias: one value, or one for each output of that layer in any shape.
+    """
+    biases = [getattr(module, "bias", None) for module in network.modules()]
+    output_bias = [value for value in biases if isinstance(value, Tensor)][-1]
+    values = torch.as_tensor(bias, dtype=torch.float32).flatten()
+    with torch.no_grad():
+        output_bias.copy_(values.expand_as(output_bias))
+    return network
+
+
+def _halve(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value

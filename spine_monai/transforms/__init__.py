@@ -1,0 +1,22 @@
+"""MONAI dictionary transforms of this package; the mathematics lives in the modules below.
+
+Names end in ``d`` as MONAI's do. Load, slice and target transforms prepare data; decode and fuse
+transforms come after the networks.
+"""
+
+from spine_monai.transforms.decode import DecodeCoordinatesd, DecodeHeatmapsd, ProjectPointsd
+from spine_monai.transforms.fuse import FuseHeatmapsd
+from spine_monai.transforms.load import LoadStudyd
+from spine_monai.transforms.slices import SagittalSliced
+from spine_monai.transforms.targets import DrawHeatmapsd, EdgeFractionsd
+
+__all__ = [
+    "DecodeCoordinatesd",
+    "DecodeHeatmapsd",
+    "DrawHeatmapsd",
+    "EdgeFractionsd",
+    "FuseHeatmapsd",
+    "LoadStudyd",
+    "ProjectPointsd",
+    "SagittalSliced",
+]

@@ -1,0 +1,55 @@
+"""One training run of a bundle, going on from its last checkpoint."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedTrainer
+from monai.handlers import CheckpointLoader
+from torch import Tensor
+
+from spine_monai.files import write_whole
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def run_training(
+    trainer: SupervisedTrainer,
+    content: Mapping[str, Any],
+    checkpoint_dir: str | Path,
+    *,
+    save_interval: int = 1,
+) -> None:
+    """Train to the last epoch, going on from the last checkpoint where there is one.
+
+    Args:
+        trainer: the engine; its ``max_epochs`` counts from the very first start.
+        content: what a checkpoint holds beside the trainer: network, optimizer, scheduler.
+        checkpoint_dir: where ``checkpoint.pt`` lies.
+        save_interval: epochs between checkpoints.
+    """
+    path = Path(checkpoint_dir) / CHECKPOINT
+    objects = {**content, "trainer": trainer}
+
+    def save() -> None:
+        states = {name: thing.state_dict() for name, thing in objects.items()}
+        write_whole(path, lambda aside: torch.save(states, aside))
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED(every=save_interval), save)
+    trainer.add_event_handler(Events.COMPLETED, save)
+    if path.is_file():
+        loader = CheckpointLoader(str(path), objects, map_location="cpu")
+        loader(trainer)
+        logger.info("going on from epoch %d of %s", trainer.state.epoch, path)
+    if trainer.state.epoch < trainer.state.max_epochs:
+        trainer.run()
+
+
+def mean_fractions(dataset: Sequence[Mapping[str, Tensor]], key: str = "label") -> Tensor:
+    """Return the (N, 2) mean of the items' edge fractions, unknown landmarks left out."""
+    return torch.stack([item[key] for item in dataset]).nanmean(0)
