@@ -4,6 +4,7 @@ A weights file is a plain state dict. Loading one runs no code (``weights_only=T
 one line that names the file when it is not what the network needs.
 """
 
+import io
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,9 @@ def save_weights(network: nn.Module, file: str | Path) -> None:
     state = {
         name: halves[value.data_ptr()] for name, value in tensors.items()
     }  # shared stay shared
-    write_whole(Path(file), lambda path: torch.save(state, path))
+    buffer = io.BytesIO()  # a file's name would go into it, and equal weights differ
+    torch.save(state, buffer)
+    write_whole(Path(file), lambda path: path.write_bytes(buffer.getvalue()))
 
 
 def with_output_bias(network: Network, bias: float | Sequence[float] | Tensor) -> Network:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from spine_monai.readers import LocatedStudy
 from spine_monai.workflows.bundle import describe_bundle, find_bundle, parse_config
+from spine_monai.workflows.causes import in_one_line, root_cause
 from spine_monai.workflows.outputs import (
     DEFAULT_FORMATS,
     check_formats,
@@ -80,7 +81,10 @@ def localize(
     if device:
         values["device"] = f"$torch.device('{device}')"
     parser = parse_config(root, "inference.yaml", formats=list(formats), **values)
-    report: RunReport = parser.get_parsed_content("report")
+    try:
+        report: RunReport = parser.get_parsed_content("report")
+    except RuntimeError as error:
+        raise root_cause(error) from None
     return report
 
 
@@ -182,7 +186,7 @@ def _run_case(
     try:
         result = _infer(evaluator, prepared.result())
     except Exception as error:
-        reason = _first_cause(error)
+        reason = in_one_line(error)
         logger.error("case %s failed: %s", case, reason)
         logger.debug("case %s", case, exc_info=error)
         return CaseReport(case, "failed", reason, duration_s=time.perf_counter() - started)
@@ -206,12 +210,3 @@ def _infer(evaluator: EnsembleEvaluator, prepared: Mapping[str, Any]) -> Result:
         slice=prepared["slice"],
         image=prepared["native_image"],
     )
-
-
-def _first_cause(error: BaseException) -> str:
-    """The message at the bottom of a chain of wrapped errors, where the cause is named."""
-    from spine_monai.readers import StudyError
-
-    while error.__cause__ is not None and not isinstance(error, StudyError):
-        error = error.__cause__
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

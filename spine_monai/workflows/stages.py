@@ -20,6 +20,7 @@ from spine_monai.heatmaps import decode_heatmaps
 from spine_monai.landmarks import load_registry
 from spine_monai.metrics import CaseResult, summarize
 from spine_monai.workflows.bundle import find_bundle, parse_config
+from spine_monai.workflows.causes import root_cause
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +100,12 @@ def run_stage(bundle: Path, file: str, values: Mapping[str, Any]) -> None:
         bundle_root=str(bundle),
         **known,
     )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except RuntimeError as error:
+        raise root_cause(error) from None
 
 
 def measure_arms(bundle: Path, datalist: str | Path, exclude: Sequence[str] = ()) -> dict[str, Any]:

@@ -32,6 +32,10 @@ def run_training(
         content: what a checkpoint holds beside the trainer: network, optimizer, scheduler.
         checkpoint_dir: where ``checkpoint.pt`` lies.
         save_interval: epochs between checkpoints.
+
+    Raises:
+        ValueError: the checkpoint is one of a run over another number of epochs, whose schedule of
+            the learning rate is another one.
     """
     path = Path(checkpoint_dir) / CHECKPOINT
     objects = {**content, "trainer": trainer}
@@ -43,11 +47,21 @@ def run_training(
     trainer.add_event_handler(Events.EPOCH_COMPLETED(every=save_interval), save)
     trainer.add_event_handler(Events.COMPLETED, save)
     if path.is_file():
-        loader = CheckpointLoader(str(path), objects, map_location="cpu")
-        loader(trainer)
+        _check_epochs(path, trainer.state.max_epochs)
+        CheckpointLoader(str(path), objects, map_location="cpu")(trainer)
         logger.info("going on from epoch %d of %s", trainer.state.epoch, path)
     if trainer.state.epoch < trainer.state.max_epochs:
         trainer.run()
+
+
+def _check_epochs(checkpoint: Path, epochs: int) -> None:
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["trainer"]["max_epochs"]
+    if saved != epochs:
+        msg = (
+            f"epochs must be those of the run to go on with: expected {saved}, got {epochs}. Start "
+        )
+        msg += f"anew with another output_dir, or remove {checkpoint}."
+        raise ValueError(msg)
 
 
 def mean_fractions(dataset: Sequence[Mapping[str, Tensor]], key: str = "label") -> Tensor:

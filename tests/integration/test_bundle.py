@@ -1,0 +1,340 @@
+"""The bundle as MONAI sees it: properties, networks, training, resuming, evaluating."""
+
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from ignite.engine import Events
+from monai.bundle import ConfigParser, ConfigWorkflow, run, verify_metadata, verify_net_in_out
+
+from spine_monai.cli import main
+from spine_monai.data import write_datalist
+from spine_monai.data.synthetic import make_study
+from spine_monai.landmarks import LUMBAR11
+from spine_monai.networks import save_weights
+from spine_monai.workflows.bundle import parse_config
+from spine_monai.workflows.causes import root_cause
+from spine_monai.workflows.training import run_training
+
+TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
+WORKFLOWS = (*TRAININGS, "inference.yaml")
+VARIANTS = ("paper",)
+TINY = {
+    "image_size": [64, 64],
+    "target_sigma_px": 1.5,
+    "epochs": 2,
+    "batch_size": 2,
+    "val_interval": 1,
+    "save_interval": 1,
+    "coordinates_width": 0.125,
+    "heatmap_network_def": {
+        "_target_": "DynUNet",
+        "spatial_dims": 2,
+        "in_channels": 1,
+        "out_channels": "@num_landmarks",
+        "filters": [8, 16, 16],
+        "kernel_size": [3, 3, 3],
+        "strides": [1, 2, 2],
+        "upsample_kernel_size": [2, 2],
+        "norm_name": ["group", {"num_groups": 8}],
+    },
+}
+REQUIRED_METADATA = (
+    *("schema", "version", "monai_version", "pytorch_version", "numpy_version", "task"),
+    *("required_packages_version", "description", "authors", "copyright", "network_data_format"),
+)
+
+
+@pytest.fixture(scope="module")
+def datalist(tmp_path_factory):
+    """Four phantoms: two to train on, two held out, one landmark of one not annotated."""
+    folder = tmp_path_factory.mktemp("data")
+    items = []
+    for seed, fold in enumerate((1, 2, 0, 0)):
+        study = make_study(shape=(72, 60, 3), spacing_mm=(4.0, 3.0, 4.0), seed=seed)
+        image = study.write_nifti(folder / f"case-{seed}.nii.gz")
+        items.append(study.datalist_item(image, case=f"case-{seed}", fold=fold))
+    items[2]["points_lps"]["L3"] = None
+    write_datalist(items, folder / "datalist.json", LUMBAR11.name)
+    return folder / "datalist.json"
+
+
+@pytest.fixture(scope="module")
+def tiny_variant(tmp_path_factory):
+    path = tmp_path_factory.mktemp("variant") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, datalist, tiny_variant):
+    """A complete bundle from `spine-monai train`, very small."""
+    out = tmp_path_factory.mktemp("trained")
+    arguments = ["--datalist", datalist, "--out", out, "--variant", tiny_variant]
+    assert main(["train", *map(str, arguments), "--exclude", "case-0"]) == 0
+    return out
+
+
+def config_of(bundle, name):
+    return yaml.safe_load((bundle / "configs" / name).read_text())
+
+
+def run_stage(bundle, name, datalist, **values):
+    run(
+        run_id="training",
+        config_file=str(bundle / "configs" / name),
+        bundle_root=str(bundle),
+        logging_file=False,
+        datalist=str(datalist),
+        **values,
+    )
+
+
+@pytest.fixture(scope="module")
+def paper_weights(bundle, tmp_path_factory):
+    """Untrained weights of the paper's size, under the ids of inference.yaml."""
+    parser = ConfigParser(config_of(bundle, "inference.yaml"))
+    parser.update(config_of(bundle, "variants/paper.yaml"))
+    folder = tmp_path_factory.mktemp("paper")
+    for part in ("heatmap", "coordinates"):
+        save_weights(parser.get_parsed_content(f"{part}_network_def"), folder / f"{part}.pt")
+    return {f"{part}_weights": str(folder / f"{part}.pt") for part in ("heatmap", "coordinates")}
+
+
+@pytest.fixture
+def values(request, datalist, trained, demo_series):
+    """What a workflow needs from its caller before it can be checked."""
+
+    def of(name, variant):
+        if name == "train_fusion.yaml":
+            return {"dataset_dir": str(trained / "predictions")}
+        if name != "inference.yaml":
+            return {"datalist": str(datalist)}
+        weights = request.getfixturevalue("paper_weights") if variant == "paper" else {}
+        return {"dataset_dir": str(demo_series)} | weights
+
+    return of
+
+
+@pytest.mark.parametrize("variant", [None, *VARIANTS])
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_every_workflow_has_all_of_monais_properties(bundle, values, name, variant):
+    files = [str(bundle / "configs" / name)]
+    files += [str(bundle / "configs" / "variants" / f"{variant}.yaml")] if variant else []
+    workflow = ConfigWorkflow(
+        files,
+        workflow_type="infer" if name == "inference.yaml" else "train",
+        logging_file=False,
+        bundle_root=str(bundle),
+        **values(name, variant),
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+
+
+def test_both_networks_keep_what_the_metadata_promise(bundle):
+    meta = json.loads((bundle / "configs" / "metadata.json").read_text())
+    config = str(bundle / "configs" / "inference.yaml")
+    files = {"config_file": config, "bundle_root": str(bundle), "device": "cpu"}
+    verify_net_in_out("network_def", meta_file=str(bundle / "configs" / "metadata.json"), **files)
+    swapped = meta | {"network_data_format": meta["coordinates_data_format"]}
+    verify_net_in_out("coordinates_network_def", meta_file=swapped, **files)
+
+
+def test_the_metadata_are_complete_and_in_the_registrys_order(bundle):
+    meta = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert not [key for key in REQUIRED_METADATA if key not in meta]
+    assert meta["version"] in meta["changelog"]
+    for key in ("network_data_format", "coordinates_data_format"):
+        channels = meta[key]["outputs"]["pred"]["channel_def"]
+        assert tuple(channels[str(index)] for index in range(11)) == LUMBAR11.names
+
+
+def test_the_metadata_fit_monais_schema(bundle, tmp_path):
+    schema = os.environ.get("MONAI_SCHEMA")
+    if not schema:
+        pytest.skip("MONAI_SCHEMA does not name a copy of MONAI's metadata schema")
+    copy = shutil.copy(schema, tmp_path / "schema.json")
+    verify_metadata(meta_file=str(bundle / "configs" / "metadata.json"), filepath=str(copy))
+
+
+def test_the_preprocessing_is_the_same_in_every_workflow(bundle):
+    lists = [
+        config_of(bundle, "train_heatmap.yaml")["preprocessing"],
+        config_of(bundle, "train_coordinates.yaml")["preprocessing"],
+        config_of(bundle, "inference.yaml")["preprocessing_steps"],
+    ]
+    assert lists[0] == lists[1] == lists[2]
+    sizes = [config_of(bundle, name)["image_size"] for name in WORKFLOWS if "fusion" not in name]
+    assert sizes[0] == sizes[1] == sizes[2]
+
+
+def test_the_networks_of_training_and_inference_are_the_same(bundle):
+    inference = config_of(bundle, "inference.yaml")
+    heatmap = config_of(bundle, "train_heatmap.yaml")
+    coordinates = config_of(bundle, "train_coordinates.yaml")
+    assert inference["heatmap_network_def"] == heatmap["heatmap_network_def"]
+    assert inference["coordinates_width"] == coordinates["coordinates_width"]
+    assert inference["target_sigma_mm"] == config_of(bundle, "train_fusion.yaml")["target_sigma_mm"]
+
+
+def test_the_configuration_is_short_and_safe(bundle):
+    for path in (bundle / "configs").rglob("*.yaml"):
+        text = path.read_text()
+        assert text.startswith("# ")
+        assert "lambda" not in text
+        expressions = re.findall(r"[:-] *'?\"?(\$.*)$", text, flags=re.M)
+        assert not [e for e in expressions if len(e.split("  #")[0]) > 82], path
+
+
+def test_the_paper_variant_has_the_papers_networks(bundle):
+    parser = ConfigParser(config_of(bundle, "inference.yaml"))
+    parser.update(config_of(bundle, "variants/paper.yaml"))
+    heatmap = parser.get_parsed_content("network_def")
+    assert sum(p.numel() for p in heatmap.parameters()) == pytest.approx(31.1e6, rel=0.01)
+    coordinates = parser.get_parsed_content("coordinates_network_def")
+    assert sum(p.numel() for p in coordinates.parameters()) == pytest.approx(20.8e6, rel=0.01)
+
+
+def test_the_shipped_weights_are_small_enough(bundle):
+    sizes = [path.stat().st_size / 2**20 for path in (bundle / "models").glob("*.pt")]
+    assert len(sizes) == 3
+    assert max(sizes) < 25
+    assert sum(sizes) < 40
+
+
+def test_evaluating_gives_what_localize_gives_to_the_last_digit(bundle, demo_series, tmp_path):
+    run(
+        run_id="evaluating",
+        config_file=str(bundle / "configs" / "inference.yaml"),
+        bundle_root=str(bundle),
+        logging_file=False,
+        dataset_dir=str(demo_series),
+        output_dir=str(tmp_path / "monai"),
+    )
+    assert main(["localize", str(demo_series), "--out", str(tmp_path / "cli")]) == 0
+    (ours,), (theirs,) = (
+        list((tmp_path / door).glob("*/landmarks.json")) for door in ("cli", "monai")
+    )
+    assert ours.read_text() == theirs.read_text()
+
+
+def test_evaluating_fails_when_a_case_fails(bundle, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        run(
+            run_id="evaluating",
+            config_file=str(bundle / "configs" / "inference.yaml"),
+            bundle_root=str(bundle),
+            logging_file=False,
+            dataset_dir=str(tmp_path),
+            output_dir=str(tmp_path / "out"),
+        )
+    assert "1 of 1 cases failed" in str(root_cause(caught.value))
+
+
+def test_training_gives_a_complete_bundle(trained, datalist, tmp_path):
+    for name in (*WORKFLOWS, "metadata.json", "logging.conf"):
+        assert (trained / "configs" / name).is_file()
+    assert {path.name for path in (trained / "models").iterdir()} == {
+        *("model.pt", "model_coordinates.pt", "fusion.pt")
+    }
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["fused"]["overall"]["n"] == 21
+    assert metrics["coordinates"]["subjects"] == 2
+    arguments = ["localize", datalist, "--out", tmp_path, "--bundle", trained]
+    assert main(list(map(str, arguments))) == 0
+    assert len(list(tmp_path.glob("*/landmarks.json"))) == 4
+
+
+def test_training_stores_predictions_of_the_held_out_fold_alone(trained):
+    with np.load(trained / "predictions" / "heatmap" / "fold-0.npz") as stored:
+        assert stored["ids"].tolist() == ["case-2", "case-3"]
+        assert stored["outputs"].shape == (2, 11, 64, 64)
+        assert np.isnan(stored["points_lps"][0]).any(-1).sum() == 1
+
+
+def test_training_writes_curves(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves = EventAccumulator(str(trained / "runs" / "heatmap"))
+    curves.Reload()
+    assert {"train_loss", "val_error_mm", "val_loss"} <= set(curves.Tags()["scalars"])
+
+
+class PowerCutError(Exception):
+    """What ends a training in the middle."""
+
+
+@pytest.mark.parametrize("name", TRAININGS[:2])
+def test_an_interrupted_training_goes_on_from_its_last_checkpoint(
+    trained, datalist, tmp_path, name
+):
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    shutil.rmtree(copy / "runs")
+    parser = parse_config(copy, name, datalist=str(datalist))
+    trainer = parser.get_parsed_content("train::trainer")
+
+    def cut():
+        raise PowerCutError
+
+    trainer.add_event_handler(Events.EPOCH_STARTED(once=2), cut)
+    content = {key: parser.get_parsed_content(key) for key in ("network", "optimizer")}
+    content["scheduler"] = parser.get_parsed_content("lr_scheduler")
+    with pytest.raises(PowerCutError):
+        run_training(trainer, content, parser.get_parsed_content("output_dir"))
+    (checkpoint,) = (copy / "runs").glob("*/checkpoint.pt")
+    half = torch.load(checkpoint, weights_only=True)["trainer"]["iteration"]
+    run_stage(copy, name, datalist)
+    whole = torch.load(checkpoint, weights_only=True)
+    assert whole["trainer"]["iteration"] == 2 * half
+    assert whole["scheduler"]["last_epoch"] == 2 * half
+
+
+def test_going_on_with_another_number_of_epochs_is_refused(trained, datalist, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    with pytest.raises(RuntimeError) as caught:
+        run_stage(copy, "train_heatmap.yaml", datalist, epochs=3)
+    assert "expected 2, got 3" in str(root_cause(caught.value))
+
+
+def test_finished_training_is_not_repeated(trained, datalist, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    digest = (copy / "models" / "model.pt").read_bytes()
+    run_stage(copy, "train_heatmap.yaml", datalist)
+    assert (copy / "models" / "model.pt").read_bytes() == digest
+
+
+def test_the_evaluate_overlay_scores_trained_weights(trained, bundle, datalist, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    shutil.copy(bundle / "configs" / "evaluate.yaml", copy / "configs")
+    run(
+        run_id="evaluating",
+        config_file=[str(copy / "configs" / n) for n in ("train_heatmap.yaml", "evaluate.yaml")],
+        bundle_root=str(copy),
+        logging_file=False,
+        datalist=str(datalist),
+    )
+
+
+@pytest.mark.parametrize("name", TRAININGS[:2])
+def test_training_without_cases_is_an_error(bundle, datalist, tmp_path, name):
+    with pytest.raises(RuntimeError) as caught:
+        run_stage(bundle, name, datalist, train_folds=[9], output_dir=str(tmp_path))
+    assert "must have cases in folds [9]: got none" in str(root_cause(caught.value))
+
+
+def test_a_folder_that_is_no_bundle_is_an_error(bundle, datalist, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        run(
+            run_id="training",
+            config_file=str(bundle / "configs" / "train_heatmap.yaml"),
+            bundle_root=str(tmp_path),
+            logging_file=False,
+            datalist=str(datalist),
+        )
+    assert "bundle_root must hold configs/metadata.json" in str(root_cause(caught.value))
