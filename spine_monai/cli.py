@@ -184,6 +184,7 @@ def _convert_markups(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from spine_monai.workflows import train
 
+    logging.getLogger("ignite").setLevel(logging.INFO)  # each epoch's loss and error
     metrics = train(
         options.datalist,
         options.out,
@@ -211,6 +212,7 @@ def _number(value: float | None) -> str:
 
 def _print_landmarks(evaluation: "Evaluation", out: Path) -> None:
     """Table on the screen: name, LPS mm, confidence, error against the reference."""
+    from spine_monai.landmarks import HIT_RADIUS_MM
     from spine_monai.writers.json import RESULT_FILE, read_case
 
     for result in evaluation.results:
@@ -224,8 +226,8 @@ def _print_landmarks(evaluation: "Evaluation", out: Path) -> None:
             print(f"{line}{entry['confidence'] or 0:>11.0%}{error:>9.1f} mm")
         if not record["calibrated"]:
             print("  confidence is not calibrated yet: it ranks, it is no probability")
-        hits = int((errors <= 8).sum())
-        print(f"  {hits} of {len(errors)} within 8 mm. {RESEARCH_NOTE}")
+        hits = int((errors <= HIT_RADIUS_MM).sum())
+        print(f"  {hits} of {len(errors)} within {HIT_RADIUS_MM:g} mm. {RESEARCH_NOTE}")
 
 
 def _tell(report: "RunReport", out: Path) -> int:

@@ -4,9 +4,10 @@ For landmark n with heatmap logits l_n and predicted point m_n, over the pixels 
 
     log P_n(x) = logsigmoid(l_n(x)) - 1/2 |offset in mm of x from m_n / prior_sigma_mm[n]|^2
 
-(the plain product underflows to an all-zero map a few sigma away from m_n). The landmark is the
-argmax of log P_n, refined on its neighbourhood. The belief is log P_n tempered, normalised over the
-grid, and mixed with a uniform floor::
+(the plain product underflows to an all-zero map a few sigma away from m_n). The argmax of log P_n
+says which peak of the heatmap is the landmark; the heatmap alone says where exactly that peak lies
+(docs/decisions/0005). The belief is log P_n tempered, normalised over the grid, and mixed with a
+uniform floor::
 
     Q_n(x) = (1 - background_floor) * softmax(log P_n / temperature)(x) + background_floor / pixels
 
@@ -20,17 +21,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spine_monai.heatmaps import decode_argmax, refine_log_taylor
+from spine_monai.heatmaps import climb, decode_argmax, is_top, refine_log_taylor
+from spine_monai.landmarks import HIT_RADIUS_MM
 
-HIT_RADIUS_MM = 8.0
 WINDOW_SIGMAS = 3.0
+CLIMB_MM = 5.0  # a peak of the heatmap further from the product's argmax is another one
 
 
 class FusedPoints(NamedTuple):
     """What the fusion decides for B images and N landmarks.
 
     Args:
-        points_ij: (B, N, 2) points in pixels of the grid.
+        points_ij: (B, N, 2) points in pixels of the grid; NaN, like the rest, where a network gave
+            no finite numbers.
         confidence: (B, N) belief that lies within 8 mm of the point.
         covariance_mm2: (B, N, 2, 2) of the belief near the point, along rows and columns.
         radius95_mm: (B, N) radius of the disc that holds 95 % of a Gaussian of that covariance.
@@ -121,21 +124,34 @@ class FusionModel(nn.Module):
 
     def log_product(self, logits: Tensor, predicted_ij: Tensor, spacing_mm: Tensor) -> Tensor:
         """Return (B, N, H, W) log P with the model's own sigma."""
-        sigma = self.prior_sigma_mm.clamp(1.0, 200.0)
-        return log_product(logits, predicted_ij, sigma, spacing_mm)
+        return log_product(logits, predicted_ij, self.prior_sigma_mm, spacing_mm)
 
     def forward(self, logits: Tensor, predicted_ij: Tensor, spacing_mm: Tensor) -> Tensor:
         """Return (B, N, H, W) log Q; arguments as for ``log_product``."""
-        log_map = self.log_product(logits, predicted_ij, spacing_mm)
-        temperature = self.temperature.clamp(0.05, 20.0)
-        return log_belief(log_map, temperature, self.background_floor.clamp(1e-6, 0.5))
+        if self.training:
+            self._keep_in_range()
+        return self.log_belief(self.log_product(logits, predicted_ij, spacing_mm))
+
+    @torch.no_grad()
+    def _keep_in_range(self) -> None:
+        """Put weights that an optimizer step threw out of their range back to its edge."""
+        self.prior_sigma_mm.clamp_(1.0, 200.0)
+        self.temperature.clamp_(0.01, 20.0)
+        self.background_floor.clamp_(1e-6, 0.5)
+
+    def log_belief(self, log_map: Tensor) -> Tensor:
+        """Return (B, N, H, W) log Q of a log P with the model's own temperature and floor."""
+        return log_belief(log_map, self.temperature, self.background_floor)
 
     @torch.no_grad()
     def decode(self, logits: Tensor, predicted_ij: Tensor, spacing_mm: Tensor) -> FusedPoints:
         """Find the landmarks; arguments as for ``log_product``."""
         log_map = self.log_product(logits, predicted_ij, spacing_mm)
-        points_ij = refine_log_taylor(log_map, decode_argmax(log_map))
-        belief = self(logits, predicted_ij, spacing_mm).exp()
+        is_valid = torch.isfinite(log_map).all(-1).all(-1)
+        points_ij = _place(log_map, F.logsigmoid(logits), spacing_mm)
+        points_ij = points_ij.masked_fill(~is_valid[..., None], torch.nan)
+        belief = self.log_belief(log_map).exp()
+        belief = belief.masked_fill(~is_valid[..., None, None], torch.nan)
         distance = _squared_distances_mm2(points_ij, belief.shape[-2:], spacing_mm)
         confidence = (belief * (distance <= HIT_RADIUS_MM**2)).sum((-2, -1))
         near = belief * (distance <= (WINDOW_SIGMAS * self.target_sigma_mm) ** 2)
@@ -145,7 +161,20 @@ class FusionModel(nn.Module):
 
 
 class BeliefLoss(nn.Module):
-    """Negative log-likelihood of the true pixel under the belief; unknown landmarks left out."""
+    """Negative log-likelihood of the true pixel under the belief; unknown landmarks left out.
+
+    Args:
+        fusion: the model that is fitted; its ``prior_sigma_mm`` is drawn towards one common value.
+        shrinkage: how strongly: weight of the variance of log sigma over the landmarks. Few
+            subjects cannot tell eleven sigmas apart.
+
+    Source of the idea of regularizing learned sigmas: Payer 2020, doi 10.1007/978-3-030-59719-1_13.
+    """
+
+    def __init__(self, fusion: FusionModel | None = None, *, shrinkage: float = 0.0) -> None:
+        super().__init__()
+        self.shrinkage = shrinkage
+        self._sigma_mm = fusion.prior_sigma_mm if fusion else torch.ones(2, 2)
 
     def forward(self, log_beliefs: Tensor, points_ij: Tensor) -> Tensor:
         """Return the mean over the annotated landmarks that lie on the grid.
@@ -160,7 +189,9 @@ class BeliefLoss(nn.Module):
         is_known = ((pixels >= 0) & (pixels < size)).all(-1)
         rows, columns = pixels.nan_to_num(0.0).clamp_min(0).minimum(size - 1).long().unbind(-1)
         likelihood = log_beliefs.flatten(-2).gather(-1, (rows * width + columns)[..., None])[..., 0]
-        return -(likelihood * is_known).sum() / is_known.sum().clamp_min(1)
+        spread = self._sigma_mm.log().var(0, correction=0).mean()
+        loss = -(likelihood * is_known).sum() / is_known.sum().clamp_min(1)
+        return loss + self.shrinkage * spread
 
 
 def credible_radius_mm(covariance_mm2: Tensor, share: float = 0.95) -> Tensor:
@@ -174,8 +205,22 @@ def credible_radius_mm(covariance_mm2: Tensor, share: float = 0.95) -> Tensor:
         (...,) radius in mm, along the widest direction.
     """
     quantile = -2.0 * math.log(1.0 - share)  # of chi squared with two degrees of freedom
-    widest = torch.linalg.eigvalsh(covariance_mm2)[..., -1].clamp_min(0)
-    return (quantile * widest).sqrt()
+    is_known = torch.isfinite(covariance_mm2).all(-1).all(-1)
+    widest = torch.linalg.eigvalsh(covariance_mm2.nan_to_num(0.0))[..., -1].clamp_min(0)
+    return (quantile * widest).sqrt().masked_fill(~is_known, torch.nan)
+
+
+def _place(log_map: Tensor, log_heatmaps: Tensor, spacing_mm: Tensor) -> Tensor:
+    """(B, N, 2) points: the heatmap's own peak beside the product's argmax, else that argmax.
+
+    The Gaussian's slope would pull the point towards a prediction known to be rough.
+    """
+    argmax_ij = decode_argmax(log_map)
+    steps = math.ceil(CLIMB_MM / float(spacing_mm.min()))
+    peaks_ij = climb(log_heatmaps, argmax_ij, steps=steps)
+    is_peak = is_top(log_heatmaps, peaks_ij)[..., None]
+    at_peak_ij = refine_log_taylor(log_heatmaps, peaks_ij)
+    return torch.where(is_peak, at_peak_ij, refine_log_taylor(log_map, argmax_ij))
 
 
 def _offsets_mm(size: int, axis: int, points_ij: Tensor, spacing_mm: Tensor) -> Tensor:
@@ -199,6 +244,7 @@ def _squared_distances_mm2(points_ij: Tensor, shape: torch.Size, spacing_mm: Ten
 
 def _covariance_mm2(weights: Tensor, spacing_mm: Tensor) -> Tensor:
     """(B, N, 2, 2) covariance of (B, N, H, W) weights, that of a pixel's own square included."""
+    weights = weights.double()
     weights = weights / weights.sum((-2, -1), keepdim=True)
     height, width = weights.shape[-2:]
     grid = torch.meshgrid(
@@ -213,4 +259,4 @@ def _covariance_mm2(weights: Tensor, spacing_mm: Tensor) -> Tensor:
     covariance = second - mean[..., :, None] * mean[..., None, :]
     within_pixel = torch.eye(2, dtype=weights.dtype, device=weights.device) / 12
     scale = spacing_mm[:, None, :, None] * spacing_mm[:, None, None, :]
-    return (covariance + within_pixel) * scale
+    return ((covariance + within_pixel) * scale).to(spacing_mm.dtype)

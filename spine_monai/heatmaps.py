@@ -16,7 +16,12 @@ from torch.nn import functional as F
 
 
 def encode_heatmaps(
-    points_ij: Tensor, shape: Sequence[int], sigma_px: float | Tensor, *, amplitude: float = 1.0
+    points_ij: Tensor,
+    shape: Sequence[int],
+    sigma_px: float | Tensor,
+    *,
+    amplitude: float = 1.0,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Draw ``amplitude * exp(-d^2 / (2 sigma^2))`` about each point, exact below the pixel.
 
@@ -30,6 +35,7 @@ def encode_heatmaps(
         sigma_px: standard deviation in pixels; a scalar, or a tensor that broadcasts to
             (..., N, 2), along rows and columns. See ``sigma_px_from_mm``.
         amplitude: height of the peak; see ``paper_amplitude`` for the paper's second form.
+        out: (..., N, H, W) tensor to draw into; fresh memory costs more time than the drawing.
 
     Returns:
         (..., N, H, W) heatmaps, floating point.
@@ -42,6 +48,7 @@ def encode_heatmaps(
     if points_ij.shape[-1] != 2:
         msg = f"points_ij must have shape (..., N, 2): got {tuple(points_ij.shape)}."
         raise ValueError(msg)
+    points_ij = points_ij if points_ij.is_floating_point() else points_ij.float()
     sigma = torch.as_tensor(sigma_px, dtype=points_ij.dtype, device=points_ij.device)
     if not bool((sigma > 0).all()):
         msg = f"sigma_px must be positive: got {sigma_px}."
@@ -49,7 +56,7 @@ def encode_heatmaps(
     sigma = sigma.expand(points_ij.shape)
     rows = _profile(points_ij[..., 0], sigma[..., 0], int(shape[0]))
     columns = _profile(points_ij[..., 1], sigma[..., 1], int(shape[1]))
-    return (amplitude * rows)[..., :, None] * columns[..., None, :]
+    return torch.mul((amplitude * rows)[..., :, None], columns[..., None, :], out=out)
 
 
 def paper_amplitude(sigma_px: float, alpha: float) -> float:
@@ -84,7 +91,7 @@ def decode_argmax(heatmaps: Tensor) -> Tensor:
     width = heatmaps.shape[-1]
     flat = heatmaps.flatten(-2).argmax(-1)
     indices = torch.stack([torch.div(flat, width, rounding_mode="floor"), flat % width], dim=-1)
-    return indices.to(heatmaps.dtype)
+    return indices.to(torch.promote_types(heatmaps.dtype, torch.float32))
 
 
 def refine_log_taylor(log_heatmaps: Tensor, peaks_ij: Tensor) -> Tensor:
@@ -109,18 +116,49 @@ def refine_log_taylor(log_heatmaps: Tensor, peaks_ij: Tensor) -> Tensor:
     return torch.where(has_top[..., None], centres_ij + offsets, peaks_ij)
 
 
+def climb(maps: Tensor, peaks_ij: Tensor, *, steps: int) -> Tensor:
+    """Walk uphill from each pixel, to the highest of its eight neighbours, at most so many times.
+
+    Args:
+        maps: (..., H, W) maps.
+        peaks_ij: (..., 2) whole pixels to start from.
+        steps: how far to walk, in pixels.
+
+    Returns:
+        (..., 2) whole pixels; the top of the hill if it was within reach.
+    """
+    places = _inside(peaks_ij.long(), maps.shape[-2:])
+    for _ in range(steps):
+        around = _neighbourhoods(maps, places).flatten(-2)
+        highest = around.argmax(-1)
+        moves = torch.stack([highest // 3 - 1, highest % 3 - 1], dim=-1)
+        is_higher = around.amax(-1) > around[..., 4]  # on a plateau, stay
+        places = _inside(places + moves * is_higher[..., None], maps.shape[-2:])
+    return places.to(peaks_ij.dtype)
+
+
+def is_top(maps: Tensor, peaks_ij: Tensor) -> Tensor:
+    """Return (...,) whether no neighbour of a pixel is higher than it, and some are lower."""
+    places = _inside(peaks_ij.long(), maps.shape[-2:])
+    around = _neighbourhoods(maps, places).flatten(-2)
+    centre = around[..., 4]
+    is_there = (places == peaks_ij).all(-1)
+    return is_there & (around.amax(-1) <= centre) & (around.amin(-1) < centre)
+
+
 def decode_heatmaps(heatmaps: Tensor) -> Tensor:
     """Return the sub-pixel peak of each heatmap: its argmax, refined on its neighbourhood.
 
     Args:
-        heatmaps: (..., H, W) non-negative maps; a map without any positive value gives NaN.
+        heatmaps: (..., H, W) non-negative maps; one without any positive value, or with NaN,
+            gives NaN.
 
     Returns:
         (..., 2) points_ij in pixels.
     """
     log_heatmaps = heatmaps.clamp_min(torch.finfo(heatmaps.dtype).tiny).log()
     points_ij = refine_log_taylor(log_heatmaps, decode_argmax(heatmaps))
-    is_empty = heatmaps.amax((-2, -1)) <= 0
+    is_empty = ~(heatmaps.amax((-2, -1)) > 0)
     return points_ij.masked_fill(is_empty[..., None], torch.nan)
 
 

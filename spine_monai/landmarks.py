@@ -7,6 +7,7 @@ NaN marks an absent landmark.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, cast
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Kind = Literal["disc", "vertebra"]
 Status = Literal["found", "uncertain", "absent"]
+LEAST_STEP_MM = 5.0
+HIT_RADIUS_MM = 8.0  # Huang, Yang, Hou 2020: a landmark within 8 mm of its reference is a hit
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,10 @@ def load_registry(name_or_file: str | Path) -> LandmarkRegistry:
             f"landmark set must be one of {sorted(REGISTRIES)} or a YAML file: got {name_or_file}."
         )
         raise ValueError(msg)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return LandmarkRegistry(content["name"], tuple(map(_landmark, content["landmarks"])))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, yaml.YAMLError) as error:
         msg = f"{path} must hold 'name' and 'landmarks' (name, kind each): {error!r}."
         raise ValueError(msg) from error
 
@@ -149,6 +152,22 @@ class LandmarkSet:
     def statuses(self) -> tuple[Status, ...]:
         """``found``, ``uncertain`` or ``absent``, in channel order."""
         return tuple(map(self._status, self.points_lps, self.confidence))
+
+    @property
+    def out_of_order(self) -> list[tuple[str, str]]:
+        """Neighbouring landmarks that do not follow each other head to foot by at least 5 mm.
+
+        A sign that one of them was found at another level.
+        """
+        is_there = np.asarray(~np.isnan(self.points_lps).any(-1))
+        names = [name for name, there in zip(self.registry.names, is_there, strict=True) if there]
+        points = self.points_lps[is_there]
+        if len(points) < 3:
+            return []
+        downwards = points[-1] - points[0]
+        steps_mm = np.diff(points, axis=0) @ downwards / max(float(np.linalg.norm(downwards)), 1e-9)
+        pairs = zip(pairwise(names), steps_mm, strict=True)
+        return [pair for pair, step_mm in pairs if step_mm < LEAST_STEP_MM]
 
     def _status(self, point_lps: FloatArray, confidence: float) -> Status:
         if np.isnan(point_lps).any():

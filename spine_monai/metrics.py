@@ -16,11 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from spine_monai.geometry import project_on_slice
-from spine_monai.landmarks import LandmarkRegistry, level_kind
+from spine_monai.landmarks import HIT_RADIUS_MM, LandmarkRegistry, level_kind
 
 FloatArray = NDArray[np.float64]
 SDR_THRESHOLDS_MM = (2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
-HIT_RADIUS_MM = 8.0
 IDENTIFICATION_RADIUS_MM = 20.0
 BOOTSTRAP_SAMPLES = 2000
 
@@ -107,6 +106,7 @@ class CaseResult:
         flat = {
             name: project_on_slice(point, self.lps_from_column_row)
             for name, point in self.reference_lps.items()
+            if not np.isnan(point).any()
         }
         nearest: dict[str, str | None] = {}
         for name, point_lps in zip(registry.names, self.predicted_lps, strict=True):
@@ -156,7 +156,7 @@ class RadialErrorMetric(CumulativeIterationMetric):
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: Any) -> Tensor:
         """Return (B, N) distances in mm of (B, N, 3) points_lps; NaN where either is missing."""
-        return torch.as_tensor(radial_errors(y_pred.cpu(), np.asarray(y)))
+        return torch.as_tensor(radial_errors(y_pred.cpu(), torch.as_tensor(y).cpu()))
 
     def aggregate(self) -> Tensor:
         """Return the mean over all landmarks that have both points."""
@@ -207,7 +207,8 @@ class _Table:
         found = known[np.isfinite(known)]
         if not len(known):
             return {"n": 0, "false_positives": int(self.false_positives.sum())}
-        is_near = np.where(np.isnan(self.in_plane), True, self.in_plane <= HIT_RADIUS_MM)
+        has_reference = ~np.isnan(self.in_plane)
+        is_near = (self.in_plane <= HIT_RADIUS_MM) | ~has_reference
         sdr = {f"{t:g}": float((known <= t).mean()) for t in SDR_THRESHOLDS_MM}
         return {
             "n": len(known),
@@ -221,7 +222,7 @@ class _Table:
             "level_shifts": int(np.nansum(self.shifts)),
             "level_shift_rate": _mean(self.shifts[~np.isnan(self.shifts)]),
             "identification_rate": _mean(self.identified[~np.isnan(self.identified)]),
-            "all_within_8mm": float(is_near.all(1).mean()),
+            "all_within_8mm": float(np.mean(is_near.all(1), where=has_reference.any(1))),
         }
 
 
@@ -248,7 +249,9 @@ def _flat(figures: Mapping[str, Any]) -> list[tuple[str, float]]:
     names = ("mre_mm", "mre_3d_mm", "median_mm", "level_shift_rate", "identification_rate")
     values = [(name, figures.get(name)) for name in (*names, "all_within_8mm")]
     values += [(f"sdr_{t}", value) for t, value in figures.get("sdr", {}).items()]
-    return [(name, np.inf if value is None else float(value)) for name, value in values]
+    if figures["n"] and figures["median_mm"] is None:  # more than half are missed
+        values.append(("median_mm", np.inf))
+    return [(name, float(value)) for name, value in values if value is not None]
 
 
 def _missed_as_infinite(errors: FloatArray, references: FloatArray) -> FloatArray:

@@ -5,6 +5,7 @@ items in memory have absolute paths.
 """
 
 import json
+import math
 import os
 import random
 from collections.abc import Iterable, Sequence
@@ -118,7 +119,8 @@ def training_items(
 def points_tensor(points: dict[str, Sequence[float] | None], registry: LandmarkRegistry) -> Tensor:
     """Return (N, 3) points in the registry's order, float64; NaN where absent."""
     absent = [np.nan] * 3
-    return torch.tensor([points.get(name) or absent for name in registry.names]).double()
+    rows = [points.get(name) or absent for name in registry.names]
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def assign_folds(items: Sequence[Item], *, seed: int = 0) -> list[Item]:
@@ -137,10 +139,37 @@ def _read_items(file: Path) -> list[Item]:
             msg += f"{content['format']} {content['format_version']}."
             raise ValueError(msg)
         items = [i for section in ("training", "testing") for i in content.get(section, [])]
-        return [{"subject": item["id"], "points_lps": {}} | item for item in items]
+        complete = [{"subject": item["id"], "points_lps": {}} | item for item in items]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         msg = f"{file} must be a datalist in JSON with format, id and image keys: {error!r}."
         raise ValueError(msg) from error
+    for item in complete:
+        _check_item(item, file)
+    return complete
+
+
+def _check_item(item: Item, file: Path) -> None:
+    msg = ""
+    if not isinstance(item.get("id"), str) or not isinstance(item.get("image"), str):
+        msg = f"{file} must give each case an id and an image, both text: got {item.get('id')!r}, "
+        msg += f"{item.get('image')!r}."
+    elif not isinstance(item["points_lps"], dict):
+        msg = f"{file} must give points_lps of {item['id']} by name: got {item['points_lps']!r}."
+    else:
+        wrong = [
+            name for name, p in item["points_lps"].items() if p is not None and not is_point(p)
+        ]
+        if wrong:
+            msg = f"{file} must give each point of {item['id']} as three finite numbers or null: "
+            msg += f"got others for {', '.join(wrong)}."
+    if msg:
+        raise ValueError(msg)
+
+
+def is_point(value: Any) -> bool:
+    """Whether a value from a file is a point: three finite numbers."""
+    is_triple = isinstance(value, list) and len(value) == 3
+    return is_triple and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
 
 
 def _absolute(item: Item, folder: Path) -> Item:

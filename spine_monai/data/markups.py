@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spine_monai.data.datalists import Item
+from spine_monai.data.datalists import Item, is_point
 from spine_monai.geometry import LPS_FROM_RAS, apply_affine, points_ijk_from_lps
 from spine_monai.landmarks import LandmarkRegistry
 from spine_monai.readers import StudyError, read_study
@@ -34,7 +34,9 @@ def read_markups(path: Path) -> dict[str, NDArray[np.float64] | None]:
         content = json.loads(path.read_text(encoding="utf-8"))
         points: dict[str, NDArray[np.float64] | None] = {}
         for markup in content["markups"]:
-            points |= {p["label"]: _point_lps(p, markup, path) for p in markup["controlPoints"]}
+            for point in markup["controlPoints"]:
+                _check_label(point["label"], points, path)
+                points[point["label"]] = _point_lps(point, markup, path)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         msg = f"{path} must be a 3D Slicer markups file with labelled control points: {error!r}."
         raise ValueError(msg) from error
@@ -72,13 +74,17 @@ def read_folds(path: Path) -> dict[str, int]:
     Raises:
         ValueError: a column is missing, or a fold is no whole number.
     """
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
     try:
-        return {row["case"]: int(row["fold"]) for row in rows}
+        with path.open(newline="", encoding="utf-8-sig") as stream:  # Excel begins with a BOM
+            rows = list(csv.DictReader(stream))
+        folds = {row["case"]: int(row["fold"]) for row in rows}
     except (KeyError, TypeError, ValueError) as error:
         msg = f"{path} must have the columns 'case' and 'fold' (a whole number): {error!r}."
         raise ValueError(msg) from error
+    if len(folds) < len(rows):
+        msg = f"{path} must name each case once: got {len(rows)} rows for {len(folds)} cases."
+        raise ValueError(msg)
+    return folds
 
 
 def _point_lps(
@@ -86,12 +92,22 @@ def _point_lps(
 ) -> NDArray[np.float64] | None:
     if point.get("positionStatus", "defined") != "defined":
         return None
-    system = markup.get("coordinateSystem", "LPS")
-    if system not in ("LPS", "RAS"):
-        msg = f"{path} must have coordinateSystem LPS or RAS: got {system!r}."
+    system, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
+    if system not in ("LPS", "RAS") or unit not in ("mm", ["mm", "UCUM", "millimeter"]):
+        msg = f"{path} must have coordinateSystem LPS or RAS in mm: got {system!r} in {unit!r}."
+        raise ValueError(msg)
+    if not is_point(point["position"]):
+        msg = f"{path} must give {point['label']} three finite numbers as position: got "
+        msg += f"{point['position']!r}."
         raise ValueError(msg)
     position = np.asarray(point["position"], dtype=np.float64)
     return position if system == "LPS" else apply_affine(LPS_FROM_RAS, position)
+
+
+def _check_label(label: str, points: dict[str, Any], path: Path) -> None:
+    if label in points:
+        msg = f"{path} must name each point once: got {label!r} twice."
+        raise ValueError(msg)
 
 
 def _item(

@@ -48,7 +48,10 @@ def store_predictions(
         "shape": np.array(items[0]["image"].shape[-2:]),
         "points_lps": np.stack([np.asarray(item["points_lps"]) for item in items]),
     }
-    write_whole(Path(path), lambda aside: np.savez_compressed(aside, allow_pickle=False, **arrays))
+    write_whole(
+        Path(path),
+        lambda aside: np.savez_compressed(aside, **arrays),  # type: ignore[arg-type]
+    )
 
 
 def load_predictions(folder: str | Path) -> Arrays:

@@ -5,7 +5,6 @@ one line that names the file when it is not what the network needs.
 """
 
 import io
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -57,13 +56,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(msg)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except Exception as error:  # a damaged file can raise nearly anything
         msg = (
             f"{path} must be a PyTorch state dict of plain tensors: it is damaged or holds code, "
             "which is never run. Get the file again from where the bundle came."
         )
         raise ValueError(msg) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    is_state = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    if not is_state or not all(isinstance(value, Tensor) for value in state.values()):
         msg = f"{path} must be a state dict (name -> tensor): got {type(state).__name__}."
         raise ValueError(msg)
     return state
@@ -77,10 +77,9 @@ def save_weights(network: nn.Module, file: str | Path) -> None:
         file: path to write; folders are made.
     """
     tensors = network.state_dict()
-    halves = {value.data_ptr(): _halve(value.detach().cpu()) for value in tensors.values()}
-    state = {
-        name: halves[value.data_ptr()] for name, value in tensors.items()
-    }  # shared stay shared
+    halves = {_identity(value): _halve(value.detach().cpu()) for value in tensors.values()}
+    # What shares memory in the network shares it in the file.
+    state = {name: halves[_identity(value)] for name, value in tensors.items()}
     buffer = io.BytesIO()  # a file's name would go into it, and equal weights differ
     torch.save(state, buffer)
     write_whole(Path(file), lambda path: path.write_bytes(buffer.getvalue()))
@@ -95,13 +94,27 @@ def with_output_bias(network: Network, bias: float | Sequence[float] | Tensor) -
     Args:
         network: a network whose last biased layer is its output layer.
         bias: one value, or one for each output of that layer in any shape.
+
+    Raises:
+        ValueError: the network has no bias, or one of another size.
     """
     biases = [getattr(module, "bias", None) for module in network.modules()]
-    output_bias = [value for value in biases if isinstance(value, Tensor)][-1]
     values = torch.as_tensor(bias, dtype=torch.float32).flatten()
+    found = [value for value in biases if isinstance(value, Tensor)]
+    if not found or len(values) not in (1, len(found[-1])):
+        size = len(found[-1]) if found else 0
+        msg = f"bias must be one value or {size}, as many as the network's last layer has: got "
+        msg += f"{len(values)}."
+        raise ValueError(msg)
+    output_bias = found[-1]
     with torch.no_grad():
         output_bias.copy_(values.expand_as(output_bias))
     return network
+
+
+def _identity(value: Tensor) -> tuple[object, ...]:
+    """The same for tensors that are one and the same memory, seen the same way."""
+    return (value.data_ptr(), value.shape, value.stride(), value.dtype)
 
 
 def _halve(value: Tensor) -> Tensor:

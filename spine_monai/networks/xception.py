@@ -68,6 +68,7 @@ class XceptionFeatures(nn.Sequential):
             _convolution(in_channels, _scale(32, width), stride=2),
             nn.ReLU(inplace=True),
             _convolution(_scale(32, width), stem),
+            nn.ReLU(inplace=True),
             *_entry_blocks([stem, *entry]),
             *(_MiddleBlock(entry[-1]) for _ in range(MIDDLE_BLOCKS)),
             _DownBlock(entry[-1], exit_channels),

@@ -14,7 +14,11 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import EnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import (
+    EnhancedMRImageStorage,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+)
 
 from spine_monai.readers.errors import StudyError
 
@@ -46,10 +50,17 @@ UID_KEYWORDS = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 
 @dataclass(frozen=True)
 class Instance:
-    """One DICOM file and the part of its header that geometry and choice need."""
+    """One DICOM file and the part of its header that geometry and choice need.
+
+    Args:
+        path: the file.
+        header: its readable attributes.
+        unreadable: keywords of the attributes whose values are no such values.
+    """
 
     path: Path
     header: pydicom.Dataset
+    unreadable: tuple[str, ...] = ()
 
     @property
     def sop_instance_uid(self) -> str:
@@ -62,7 +73,12 @@ class Instance:
         Raises:
             StudyError: it is absent, has another number of values, or one of them is not finite.
         """
-        values = np.atleast_1d(np.asarray(self.header.get(keyword) or [], dtype=np.float64))
+        found = self.header.get(keyword)
+        try:
+            values = np.atleast_1d(np.asarray([] if found is None else found, dtype=np.float64))
+        except (TypeError, ValueError) as error:  # whose text would quote the value
+            msg = f"{self.path} must have {count} finite values of {keyword}: got no numbers."
+            raise StudyError(msg) from error
         if values.shape != (count,) or not np.isfinite(values).all():
             msg = (
                 f"{self.path} must have {count} finite values of {keyword}: got {values.tolist()}."
@@ -89,10 +105,18 @@ class Instance:
 
 @dataclass(frozen=True)
 class Series:
-    """The instances that share one SeriesInstanceUID, in order along their normal where known."""
+    """The instances that share one SeriesInstanceUID, in order along their normal where known.
+
+    Args:
+        uid: SeriesInstanceUID.
+        instances: one a file.
+        unreadable_beside: files of the study that are DICOM but cannot be read; they may belong to
+            this series.
+    """
 
     uid: str
     instances: tuple[Instance, ...]
+    unreadable_beside: tuple[Path, ...] = ()
 
     @property
     def header(self) -> pydicom.Dataset:
@@ -139,13 +163,17 @@ def index_study(path: Path) -> list[Series]:
     pattern = "**/*" if path.is_dir() else "*"
     candidates = sorted(file for file in folder.glob(pattern) if file.is_file())
     instances = [found for file in candidates if (found := _read_header(file))]
+    read = {instance.path for instance in instances}
+    unreadable = tuple(file for file in candidates if file not in read and _looks_like_dicom(file))
     if path.is_file():
         instances = _same_series(instances, path)
     if not instances:
         count = 1 if path.is_file() else len(candidates)
         msg = f"{path} must hold DICOM images: none of its {count} files is one."
+        if unreadable:
+            msg += f" {len(unreadable)} look like DICOM but have a damaged header: {unreadable[0]}."
         raise StudyError(msg)
-    return _group(instances)
+    return _group(instances, unreadable)
 
 
 def choose_series(series: Iterable[Series], path: Path) -> tuple[Series, str]:
@@ -164,10 +192,9 @@ def choose_series(series: Iterable[Series], path: Path) -> tuple[Series, str]:
     passed = [one for one in candidates if not one.failed_rule]
     best = [one for one in passed if not one.is_derived] or passed
     if len(best) == 1:
-        derived = ", a derived one: no original one passed" if best[0].is_derived else ""
-        reason = (
-            f"the sagittal T2 series of {len(candidates)}{derived}, by {_weighting(best[0])[1]}"
-        )
+        derived = "; it is DERIVED, but no original one passed" if best[0].is_derived else ""
+        reason = f"the sagittal T2 series of {len(candidates)} found; T2 by "
+        reason += f"{_weighting(best[0])[1]}{derived}"
         return best[0], f"{best[0].label}: {reason}"
     if best:
         names = "; ".join(one.label for one in best)
@@ -188,7 +215,26 @@ def _read_header(file: Path) -> Instance | None:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=HEADER_KEYWORDS)
         except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError):
             return None
-    return Instance(file, header) if header.get("SeriesInstanceUID") else None
+        unreadable = tuple(key for key in HEADER_KEYWORDS if not _is_readable(header, key))
+    for keyword in unreadable:
+        del header[keyword]
+    return Instance(file, header, unreadable) if header.get("SeriesInstanceUID") else None
+
+
+def _is_readable(header: pydicom.Dataset, keyword: str) -> bool:
+    """Whether a value can be converted, which pydicom does when it is first asked for."""
+    try:
+        header.get(keyword)
+    except Exception:
+        return False
+    return True
+
+
+def _looks_like_dicom(file: Path) -> bool:
+    """Whether a file has the DICOM prefix and is no DICOMDIR."""
+    with file.open("rb") as stream:
+        start = stream.read(512)
+    return start[128:132] == b"DICM" and MediaStorageDirectoryStorage.encode() not in start
 
 
 def _same_series(instances: list[Instance], path: Path) -> list[Instance]:
@@ -196,11 +242,11 @@ def _same_series(instances: list[Instance], path: Path) -> list[Instance]:
     return [i for i in instances if i.header.SeriesInstanceUID in uids]
 
 
-def _group(instances: list[Instance]) -> list[Series]:
+def _group(instances: list[Instance], unreadable: tuple[Path, ...]) -> list[Series]:
     groups: dict[str, list[Instance]] = defaultdict(list)
     for instance in instances:
         groups[str(instance.header.SeriesInstanceUID)].append(instance)
-    return [Series(uid, tuple(_sorted(group))) for uid, group in groups.items()]
+    return [Series(uid, tuple(_sorted(group)), unreadable) for uid, group in groups.items()]
 
 
 def _sorted(instances: list[Instance]) -> list[Instance]:
@@ -217,6 +263,13 @@ def _is_magnetic_resonance(series: Series) -> str:
     return "" if sop_class == MRImageStorage else "it is not an MR image series"
 
 
+def _has_readable_header(series: Series) -> str:
+    broken = [instance for instance in series.instances if instance.unreadable]
+    if not broken:
+        return ""
+    return f"{broken[0].path} has no valid {', '.join(broken[0].unreadable)}"
+
+
 def _is_no_localizer(series: Series) -> str:
     types = [str(value).upper() for value in series.header.get("ImageType") or []]
     return "it is a localizer" if "LOCALIZER" in types else ""
@@ -224,12 +277,13 @@ def _is_no_localizer(series: Series) -> str:
 
 def _is_sagittal(series: Series) -> str:
     try:
-        normals = np.stack([instance.normal_lps for instance in series.instances])
+        turns = np.stack([i.numbers("ImageOrientationPatient", 6) for i in series.instances])
+        normal = series.instances[0].normal_lps
     except StudyError as error:
         return str(error).rstrip(".")
-    if (normals @ normals[0] < np.cos(np.radians(1.0))).any():
-        return "its slices lie in different planes"
-    angle = float(np.degrees(np.arccos(np.clip(abs(normals[0, 0]), 0, 1))))
+    if not np.allclose(turns, turns[0], atol=np.radians(1.0)):
+        return "its slices have different orientations"
+    angle = float(np.degrees(np.arccos(np.clip(abs(normal[0]), 0, 1))))
     if angle <= MAX_OBLIQUENESS_DEG:
         return ""
     return f"it is not sagittal (its plane is turned {angle:.0f} degrees from it)"
@@ -246,6 +300,7 @@ def _is_t2(series: Series) -> str:
 
 
 RULES: tuple[Callable[[Series], str], ...] = (
+    _has_readable_header,
     _is_magnetic_resonance,
     _is_no_localizer,
     _is_sagittal,
@@ -260,9 +315,17 @@ def _weighting(series: Series) -> tuple[str, str]:
     text = f"{header.get('SeriesDescription', '')} {header.get('ProtocolName', '')}".upper()
     if header.get("InversionTime") or "STIR" in text or "TIRM" in text:
         return "STIR", "inversion recovery"
-    if header.get("EchoTime") and header.get("RepetitionTime"):
-        echo, repetition = float(header.EchoTime), float(header.RepetitionTime)
+    echo, repetition = (_single_number(header, key) for key in ("EchoTime", "RepetitionTime"))
+    if echo and repetition:
         is_t2 = echo >= T2_MIN_ECHO_TIME_MS and repetition >= T2_MIN_REPETITION_TIME_MS
         return "T2" if is_t2 else "other", f"TE {echo:g} ms, TR {repetition:g} ms"
     evidence = "the word T2 in its description, TE and TR being absent"
     return ("T2", evidence) if "T2" in text else ("unknown", "TE, TR and the word T2 are absent")
+
+
+def _single_number(header: pydicom.Dataset, keyword: str) -> float:
+    """The attribute's value; 0 where it is absent, no number, or has several values."""
+    try:
+        return float(header.get(keyword) or 0.0)
+    except (TypeError, ValueError):
+        return 0.0

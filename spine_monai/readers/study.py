@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
@@ -16,6 +17,7 @@ from spine_monai.readers.series import Series, choose_series, index_study
 from spine_monai.readers.volumes import is_volume_file, read_volume, volume_stem
 
 MIN_SLICES = 2
+FINE_ENOUGH_MM = 2.0
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,17 @@ class LocatedStudy:
     @property
     def warnings(self) -> list[dict[str, str]]:
         """What a user of the result should know about the study, each with code and message."""
-        if not (self.series and self.series.is_derived):
-            return []
-        message = "the series is DERIVED: its pixels or geometry were changed after the scan"
-        return [{"code": "derived_series", "message": message}]
+        warnings = []
+        if self.series and self.series.is_derived:
+            message = "the series is DERIVED: its pixels or geometry were changed after the scan"
+            warnings.append({"code": "derived_series", "message": message})
+        if self.series and self.series.unreadable_beside:
+            first, count = self.series.unreadable_beside[0], len(self.series.unreadable_beside)
+            message = (
+                f"{count} DICOM files cannot be read and may belong to the series: {first} ..."
+            )
+            warnings.append({"code": "unreadable_files", "message": message})
+        return warnings
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -108,12 +117,29 @@ def read_study(study: str | Path | LocatedStudy) -> Volume:
     return Volume(image, source, uids)
 
 
+def _why_not_sagittal(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
+    """Why a volume has no sagittal slices fit to look at; empty where it has."""
+    across = int(np.flatnonzero(nib.io_orientation(affine)[:, 0] == 0)[0])
+    spacing = spacing_mm(affine)
+    in_plane_mm = float(np.delete(spacing, across).max())
+    if shape[across] < MIN_SLICES:
+        return f"must have at least {MIN_SLICES} sagittal slices: got {shape[across]}."
+    if in_plane_mm > max(FINE_ENOUGH_MM, 1.5 * spacing[across]):
+        return (
+            f"must be a sagittal scan: its sagittal pixels are {in_plane_mm:.1f} mm long, its "
+            f"slices {spacing[across]:.1f} mm apart, so it was scanned in another plane."
+        )
+    return ""
+
+
 def _check_volume(array: NDArray[np.float32], affine: NDArray[np.float64], path: Path) -> None:
     msg = ""
     if not np.isfinite(affine).all() or not (spacing_mm(affine) > 0).all():
         msg = f"{path} must have a positive spacing: got {spacing_mm(affine).round(4).tolist()} mm."
     elif abs(np.linalg.det(affine[:3, :3] / spacing_mm(affine))) < 0.5:
         msg = f"{path} must have three axes at right angles: its directions are skewed or parallel."
+    elif message := _why_not_sagittal(array.shape, affine):
+        msg = f"{path} {message}"
     elif not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())
         msg = f"{path} must hold finite pixels: got {count} that are NaN or infinite."

@@ -4,17 +4,26 @@ Rule for NIfTI: the sform is used where its code is set, else the qform; a file 
 place in the patient and is refused.
 """
 
+import zlib
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import ErrorLevel
+from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from spine_monai.geometry import ras_from_sitk
 from spine_monai.readers.errors import StudyError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+# nibabel repairs worse than this in silence: a zero spacing would become 1 mm.
+LEAST_ERROR = 30
+UNREADABLE = (
+    *(ImageFileError, HeaderDataError, OSError, EOFError, zlib.error),
+    *(ValueError, TypeError, OverflowError),
+)
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
 
 
@@ -53,9 +62,15 @@ def read_volume(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 
 def _read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     try:
-        image = nib.load(path)
+        with ErrorLevel(LEAST_ERROR):
+            image = nib.load(path)
+        if image.get_data_dtype().kind not in "iuf":
+            msg = f"{path} must hold grey values: got {image.get_data_dtype()}."
+            raise StudyError(msg)
         array = np.asarray(image.dataobj, dtype=np.float32)
-    except (ImageFileError, OSError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
+        if isinstance(error, StudyError):
+            raise
         msg = f"{path} must be a readable NIfTI file: {type(error).__name__}. Copy it again."
         raise StudyError(msg) from error
     header = image.header
@@ -65,7 +80,7 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
             "Convert it again from DICOM with a tool that keeps the geometry."
         )
         raise StudyError(msg)
-    if not (np.asarray(header["pixdim"][1:4]) > 0).all():
+    if not (np.asarray(header["pixdim"][1:4]) > 0).all():  # NaN
         msg = f"{path} must have positive pixdim: got {list(map(float, header['pixdim'][1:4]))}."
         raise StudyError(msg)
     return array, np.asarray(image.affine, dtype=np.float64)
@@ -74,13 +89,20 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 def _read_itk(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     import SimpleITK as sitk
 
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
-        image = sitk.ReadImage(str(path), sitk.sitkFloat32)
+        reader.ReadImageInformation()
+        if reader.GetDimension() != 3 or reader.GetNumberOfComponents() != 1:
+            msg = (
+                f"{path} must hold one three-dimensional grey image: got size {reader.GetSize()}, "
+            )
+            msg += f"{reader.GetNumberOfComponents()} values a pixel."
+            raise StudyError(msg)
+        image = reader.Execute()
     except RuntimeError as error:
         msg = f"{path} must be a readable MHA or NRRD file. Copy it again."
         raise StudyError(msg) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        msg = f"{path} must hold one three-dimensional grey image: got {image.GetSize()}."
-        raise StudyError(msg)
     affine = ras_from_sitk(image.GetOrigin(), image.GetDirection(), image.GetSpacing())
     return sitk.GetArrayFromImage(image).T, affine

@@ -3,7 +3,6 @@
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
@@ -69,7 +68,7 @@ class FuseHeatmapsd(MapTransform):
             self.registry,
             points_lps=points_lps_from_ij(fused.points_ij[0].numpy(), heatmaps.affine),
             confidence=fused.confidence[0].double().numpy(),
-            radius95_mm=fused.radius95_mm[0].double().numpy().astype(np.float64),
+            radius95_mm=fused.radius95_mm[0].double().numpy(),
             calibrated=self.fusion.is_calibrated,
             min_confidence=self.min_confidence,
         )

@@ -28,7 +28,7 @@ def draw_overlay(result: Result, path: Path) -> None:
     height, width = pixels.shape[0] * row_mm, pixels.shape[1] * column_mm
     figure = new_figure(HEIGHT_IN * width / height, HEIGHT_IN * 1.05)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1 / 1.05))
-    low, high = np.percentile(pixels, [0.5, 99.5])
+    low, high = np.percentile(pixels, [0.5, 98.5])
     extent = (-column_mm / 2, width - column_mm / 2, height - row_mm / 2, -row_mm / 2)
     axes.imshow(pixels, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear")
     axes.set_axis_off()

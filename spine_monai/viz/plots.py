@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spine_monai.landmarks import HIT_RADIUS_MM
 from spine_monai.viz.figures import new_figure, save_figure
 
-HIT_RADIUS_MM = 8.0
 LONGEST_MM = 20.0
 
 
@@ -59,6 +59,8 @@ def plot_cumulative_error(
     limits = np.linspace(0, LONGEST_MM, 401)
     for name, errors in errors_mm.items():
         known = errors[~np.isnan(errors)]
+        if not len(known):
+            continue
         axes.plot(limits, [(known <= limit).mean() for limit in limits], label=name)
     axes.axvline(HIT_RADIUS_MM, color="gray", linestyle="--", linewidth=1)
     axes.set_xlim(0, LONGEST_MM)

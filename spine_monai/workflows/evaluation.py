@@ -90,7 +90,8 @@ def _write_plots(evaluation: Evaluation, output_dir: Path) -> None:
     title = f"{len(errors)} cases, {int((~np.isnan(errors)).sum())} landmarks"
     kinds = np.array(evaluation.registry.kinds)
     curves = {"all": errors.ravel()}
-    curves |= {f"{kind}s"[:-1]: errors[:, kinds == kind].ravel() for kind in ("disc", "vertebra")}
+    plurals = {"disc": "discs", "vertebra": "vertebrae"}
+    curves |= {name: errors[:, kinds == kind].ravel() for kind, name in plurals.items()}
     write_whole(
         output_dir / "errors.png", lambda path: plot_landmark_errors(errors, names, path, title)
     )

@@ -26,6 +26,8 @@ from spine_monai.writers import RESULT_FILE, Result, case_content, write_table
 
 logger = logging.getLogger(__name__)
 
+FIRST_TIME = "to be done"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -142,7 +144,8 @@ def _run_cases(
         if reason is None:
             yield CaseReport(item["id"], "skipped", "finished before, with the same inputs")
         else:
-            logger.info("case %s: %s", item["id"], reason)
+            level = logging.DEBUG if reason == FIRST_TIME else logging.INFO
+            logger.log(level, "case %s: %s", item["id"], reason)
             todo.append(index)
     with tqdm(total=len(todo), desc="localize", unit="case", disable=None) as bar:
         for index, prepared in _read_ahead(dataset, todo, num_workers):
@@ -154,7 +157,7 @@ def _why_again(item: Mapping[str, Any], job: Job) -> str | None:
     """Why a case must be done (again), or ``None`` where its files are finished and fit."""
     study, folder = item["image"], job.output_dir / item["id"]
     if not (folder / RESULT_FILE).is_file():
-        return "to be done"
+        return FIRST_TIME
     if job.overwrite:
         return "done again, as asked"
     if not isinstance(study, LocatedStudy):
@@ -194,6 +197,8 @@ def _run_case(
     write_case(job.output_dir / case, job.formats, content, result)
     choice = item["image"].reason
     logger.info("case %s: %s", case, choice)
+    for warning in content["warnings"]:
+        logger.warning("case %s: %s", case, warning["message"])
     seconds = time.perf_counter() - started
     return CaseReport(case, "done", choice, content["warnings"], seconds, result.landmarks)
 

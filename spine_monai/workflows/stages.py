@@ -2,22 +2,26 @@
 
 import json
 import logging
+import os
+import platform
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from numpy.typing import NDArray
 
+from spine_monai import __version__
 from spine_monai.data import read_datalist
 from spine_monai.data.predictions import fusion_items
 from spine_monai.files import write_text
 from spine_monai.fusion import FusionModel
 from spine_monai.geometry import lps_from_column_row, points_lps_from_ij
 from spine_monai.heatmaps import decode_heatmaps
-from spine_monai.landmarks import load_registry
+from spine_monai.landmarks import LandmarkRegistry, load_registry
 from spine_monai.metrics import CaseResult, summarize
 from spine_monai.workflows.bundle import find_bundle, parse_config
 from spine_monai.workflows.causes import root_cause
@@ -64,26 +68,45 @@ def train(
     given = {"datalist": str(Path(datalist).resolve()), "exclude": list(exclude), **values}
     for stage in STAGES:
         run_stage(root, stage, given)
-    metrics = measure_arms(root, datalist, exclude)
+    words = f"spine-monai train --datalist {Path(datalist).name} --out DIR"
+    words += " --exclude " + " ".join(exclude) if exclude else ""
+    metrics = circumstances(words, exclude) | measure_arms(root, datalist, exclude)
     write_text(root / METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
     return metrics
+
+
+def circumstances(command: str, exclude: Sequence[str]) -> dict[str, Any]:
+    """Return what must stand beside every figure: machine, load, versions, command.
+
+    Args:
+        command: what prints the figures.
+        exclude: subjects that nothing was trained or fitted on.
+    """
+    return {
+        "command": command,
+        "held_out": "the stored predictions' folds; each subject scored by a fusion without it",
+        "never_fitted_on": list(exclude),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        "threads": torch.get_num_threads(),
+        "load": [round(value, 2) for value in os.getloadavg()],
+        "software": {"spine_monai": __version__, "torch": torch.__version__},
+    }
 
 
 def prepare_bundle(source: Path, target: Path, variant: str | Path | None = None) -> None:
     """Make a bundle without weights: the source's files, a variant's values merged into them.
 
     Raises:
-        ValueError: there is no such variant.
+        ValueError: there is no such variant, or no file has one of its ids.
     """
     for name in COPIED:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
-    overlay = _read_variant(source, variant) if variant else {}
-    for name in WORKFLOWS:
-        text = (source / "configs" / name).read_text(encoding="utf-8")
-        if overlay:
-            text = f"# {name} with the variant {variant}.\n" + _merged(text, overlay)
-        write_text(target / "configs" / name, text)
+    texts = {n: (source / "configs" / n).read_text(encoding="utf-8") for n in WORKFLOWS}
+    overlay = _read_variant(source, variant, texts.values()) if variant else {}
+    for name, text in texts.items():
+        merged = f"# {name} with the variant {variant}.\n" + _merged(text, overlay)
+        write_text(target / "configs" / name, merged if overlay else text)
 
 
 def run_stage(bundle: Path, file: str, values: Mapping[str, Any]) -> None:
@@ -121,7 +144,7 @@ def measure_arms(bundle: Path, datalist: str | Path, exclude: Sequence[str] = ()
     Returns:
         ``summarize`` of each arm, by its name.
     """
-    registry = load_registry("lumbar11")
+    registry = load_registry(parse_config(bundle, "inference.yaml")["landmark_set"])
     items = fusion_items(bundle / "predictions/heatmap", bundle / "predictions/coordinates")
     references = {item["id"]: item["points_lps"] for item in read_datalist(datalist)}
     arms: dict[str, list[CaseResult]] = {"coordinates": [], "heatmap": [], "fused": []}
@@ -131,7 +154,7 @@ def measure_arms(bundle: Path, datalist: str | Path, exclude: Sequence[str] = ()
             for arm, points_ij in _decode(item, fusion).items():
                 arms[arm].append(_case_result(item, points_ij, references[item["id"]]))
     summary: dict[str, Any] = {arm: summarize(results, registry) for arm, results in arms.items()}
-    return summary | {"errors_mm": _error_table(arms)}
+    return summary | {"errors_mm": _error_table(arms, registry)}
 
 
 def _fit_without(bundle: Path, subjects: Sequence[str]) -> FusionModel:
@@ -168,23 +191,28 @@ def _case_result(
     )
 
 
-def _error_table(arms: Mapping[str, Sequence[CaseResult]]) -> dict[str, dict[str, list[float]]]:
-    registry = load_registry("lumbar11")
+def _error_table(
+    arms: Mapping[str, Sequence[CaseResult]], registry: LandmarkRegistry
+) -> dict[str, dict[str, list[float]]]:
     return {
         arm: {r.case: r.in_plane_errors(registry).round(2).tolist() for r in results}
         for arm, results in arms.items()
     }
 
 
-def _read_variant(source: Path, variant: str | Path) -> dict[str, Any]:
+def _read_variant(source: Path, variant: str | Path, texts: Iterable[str]) -> dict[str, Any]:
     shipped = source / "configs" / "variants" / f"{variant}.yaml"
     file = shipped if shipped.is_file() else Path(variant)
     if not file.is_file():
         names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
         msg = f"variant must be one of {names} or a YAML file: got {variant}."
         raise ValueError(msg)
-    overlay = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return dict(overlay)
+    overlay = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+    unknown = sorted(overlay.keys() - set().union(*(yaml.safe_load(text) for text in texts)))
+    if unknown:
+        msg = f"{file} must hold ids of the workflow files: no file has {unknown}."
+        raise ValueError(msg)
+    return overlay
 
 
 def _merged(text: str, overlay: Mapping[str, Any]) -> str:

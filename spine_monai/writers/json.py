@@ -77,12 +77,15 @@ def read_case(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         is_ours = (content["format"], content["format_version"]) == (FORMAT, FORMAT_VERSION)
+        is_ours = is_ours and {"case", "landmark_set", "source", "slice", "landmarks"} <= set(
+            content
+        )
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         msg = f"{path} must be a landmarks file of spine_monai: {error!r}."
         raise ValueError(msg) from error
     if not is_ours:
-        msg = f"{path} must have format {FORMAT} version {FORMAT_VERSION}: got "
-        msg += f"{content['format']} {content['format_version']}."
+        msg = f"{path} must be complete and have format {FORMAT} version {FORMAT_VERSION}: got "
+        msg += f"{content['format']} {content['format_version']} with {sorted(content)}."
         raise ValueError(msg)
     return content
 
@@ -130,7 +133,12 @@ def _entry(
 def _warnings(landmarks: LandmarkSet) -> list[dict[str, str]]:
     pairs = zip(landmarks.registry.names, landmarks.statuses, strict=True)
     unsure = [name for name, status in pairs if status != "found"]
-    if not unsure:
-        return []
-    message = f"look at {', '.join(unsure)}: their confidence is low, or they were not found"
-    return [{"code": "uncertain_landmarks", "message": message}]
+    warnings = []
+    if unsure:
+        message = f"look at {', '.join(unsure)}: their confidence is low, or they were not found"
+        warnings.append({"code": "uncertain_landmarks", "message": message})
+    if landmarks.out_of_order:
+        names = "; ".join(f"{upper} and {lower}" for upper, lower in landmarks.out_of_order)
+        message = f"look at {names}: they do not follow each other, one may be a level off"
+        warnings.append({"code": "landmarks_out_of_order", "message": message})
+    return warnings

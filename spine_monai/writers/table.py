@@ -2,11 +2,15 @@
 
 import csv
 import io
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from spine_monai.files import write_text
 from spine_monai.writers.json import RESULT_FILE, read_case
+
+logger = logging.getLogger(__name__)
 
 TABLE_FILE = "landmarks.csv"
 COLUMNS = (
@@ -33,10 +37,17 @@ def write_table(output_dir: Path) -> None:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for file in sorted(output_dir.glob(f"*/{RESULT_FILE}")):
-        content = read_case(file)
+    for content in _records(output_dir):
         writer.writerows(_row(content["case"], entry) for entry in content["landmarks"])
     write_text(output_dir / TABLE_FILE, stream.getvalue())
+
+
+def _records(output_dir: Path) -> Iterator[dict[str, Any]]:
+    for file in sorted(output_dir.glob(f"*/{RESULT_FILE}")):
+        try:
+            yield read_case(file)
+        except ValueError as error:
+            logger.warning("left out of %s: %s", TABLE_FILE, error)
 
 
 def _row(case: str, entry: dict[str, Any]) -> list[Any]:
