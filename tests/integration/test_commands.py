@@ -1,0 +1,108 @@
+"""Commands beside the main job: converting, reading ahead, interrupting, training on processes."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from spine_monai.data import write_datalist
+from spine_monai.data.synthetic import make_study
+from spine_monai.landmarks import LUMBAR11
+from spine_monai.workflows.stages import prepare_bundle
+
+
+@pytest.fixture
+def annotated(run, demo_series, tmp_path):
+    """Two case folders as a user makes them: the images, and the markups that Slicer saved."""
+    assert run("localize", demo_series, "--out", tmp_path / "found")[0] == 0
+    (markups,) = (tmp_path / "found").glob("*/landmarks.mrk.json")
+    for case in ("sub-a", "sub-b"):
+        shutil.copytree(demo_series, tmp_path / "data" / case)
+        shutil.copy(markups, tmp_path / "data" / case / "points.mrk.json")
+    return tmp_path / "data"
+
+
+def test_markups_beside_dicom_become_a_datalist(run, annotated, tmp_path):
+    out = tmp_path / "lists" / "datalist.json"
+    code, said = run("convert", "markups", annotated, "--out", out)
+    assert (code, "2 cases" in said) == (0, True)
+    items = json.loads(out.read_text())["training"]
+    assert [item["id"] for item in items] == ["sub-a", "sub-b"]
+    assert items[0]["fold"] != items[1]["fold"]
+    assert items[0]["slice_index"] == 2
+    assert (out.parent / items[0]["image"]).resolve() == (annotated / "sub-a").resolve()
+    assert set(items[0]["points_lps"]) == set(LUMBAR11.names)
+
+
+def test_folds_must_name_every_case(run, annotated, tmp_path):
+    (tmp_path / "cases.csv").write_text("case,fold\nsub-a,0\n")
+    arguments = ["--folds", tmp_path / "cases.csv", "--out", tmp_path / "datalist.json"]
+    code, said = run("convert", "markups", annotated, *arguments)
+    assert code == 2
+    assert "must name a fold for each case: sub-b is missing" in said
+
+
+def test_a_folder_without_markups_is_refused(run, tmp_path):
+    code, said = run("convert", "markups", tmp_path, "--out", tmp_path / "datalist.json")
+    assert code == 2
+    assert "folders must hold *.mrk.json files: none in" in said
+
+
+def phantoms(folder, count):
+    folder.mkdir()
+    names = [folder / f"case-{seed}.nii.gz" for seed in range(count)]
+    return [make_study(seed=seed).write_nifti(path) for seed, path in enumerate(names)]
+
+
+def test_reading_ahead_changes_nothing(run, tmp_path):
+    studies = phantoms(tmp_path / "studies", 4)
+    assert run("localize", *studies, "--out", tmp_path / "one")[0] == 0
+    assert run("localize", *studies, "--out", tmp_path / "two", "--workers", 2)[0] == 0
+    table = (tmp_path / "one" / "landmarks.csv").read_text()
+    assert table == (tmp_path / "two" / "landmarks.csv").read_text()
+    assert table.count("\n") == 45
+
+
+def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path):
+    studies, out = phantoms(tmp_path / "studies", 30), tmp_path / "out"
+    command = [sys.executable, "-m", "spine_monai.cli", "localize", *studies, "--out", out]
+    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 120
+    while not list(out.glob("*/landmarks.json")) and time.monotonic() < limit:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75, said
+    assert "run the same command again" in said
+    done = len(list(out.glob("*/landmarks.json")))
+    assert 0 < done < 30
+    assert not list(out.rglob(".*"))
+    code, said = run("localize", *studies, "--out", out)
+    assert code == 0
+    assert f"{30 - done} done, {done} skipped" in said
+
+
+@pytest.mark.heavy
+def test_two_processes_train_together(bundle, tmp_path):
+    items = []
+    for seed, fold in enumerate((1, 2, 3, 0)):
+        image = make_study(shape=(72, 60, 3), seed=seed).write_nifti(tmp_path / f"{seed}.nii.gz")
+        items.append(make_study(seed=seed).datalist_item(image, case=str(seed), fold=fold))
+    write_datalist(items, tmp_path / "datalist.json", LUMBAR11.name)
+    tiny = {"image_size": [64, 64], "epochs": 1, "batch_size": 2, "precision": "float32"}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+    prepare_bundle(bundle, tmp_path / "bundle", tmp_path / "tiny.yaml")
+    configs = [tmp_path / "bundle/configs/train_heatmap.yaml", bundle / "configs/multi_gpu.yaml"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command += ["-m", "monai.bundle", "run", "training"]
+    command += ["--config_file", str([str(path) for path in configs])]
+    command += ["--bundle_root", str(tmp_path / "bundle")]
+    command += ["--datalist", str(tmp_path / "datalist.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "bundle" / "models" / "model.pt").is_file()

@@ -1,0 +1,221 @@
+"""Datalists: what is written comes back, and each bad file is named."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from spine_monai.data import (
+    assign_folds,
+    load_datalist,
+    read_datalist,
+    training_items,
+    write_datalist,
+)
+from spine_monai.data.datalists import points_tensor
+from spine_monai.landmarks import LUMBAR11
+
+POINTS = {"T12": [9.0, 9.0, 9.0], "L1": [1.5, -2.5, 3.25], "L2": None}
+
+
+def item(case, *, fold=None, image="/data/a.nii.gz", **more):
+    folds = {} if fold is None else {"fold": fold}
+    return {"id": case, "subject": case[:1], "image": image, "points_lps": POINTS} | folds | more
+
+
+def write_text(path, content):
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def content_of(*items, **changes):
+    header = {"format": "spine_monai.datalist", "format_version": 1, "landmark_set": "lumbar11"}
+    return header | {"training": list(items)} | changes
+
+
+@pytest.fixture
+def datalist(tmp_path):
+    items = [item("a1", fold=0), item("a2", fold=0), item("b1", fold=1), item("c1", fold=2)]
+    write_datalist(items, tmp_path / "datalist.json", "lumbar11")
+    return tmp_path / "datalist.json"
+
+
+def test_paths_in_the_file_are_relative_to_it(tmp_path):
+    image, mask = tmp_path / "images" / "a.nii.gz", tmp_path / "a_mask.nii.gz"
+    path = tmp_path / "lists" / "datalist.json"
+    write_datalist([item("a1", image=str(image), mask=str(mask))], path, "lumbar11")
+    (written,) = json.loads(path.read_text())["training"]
+    assert (written["image"], written["mask"]) == ("../images/a.nii.gz", "../a_mask.nii.gz")
+    (read,) = read_datalist(path)
+    assert (read["image"], read["mask"]) == (str(image), str(mask))
+
+
+def test_a_datalist_can_be_moved_with_its_images(tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    write_datalist([item("a1", image=str(before / "a.nii"))], before / "list.json", "lumbar11")
+    before.rename(after)
+    (read,) = read_datalist(after / "list.json")
+    assert read["image"] == str(after / "a.nii")
+
+
+def test_items_come_back_as_they_were(datalist):
+    items = read_datalist(str(datalist))
+    assert [one["id"] for one in items] == ["a1", "a2", "b1", "c1"]
+    assert items[0] == item("a1", fold=0)
+
+
+def test_the_file_says_what_it_is(datalist):
+    content = json.loads(datalist.read_text())
+    assert content["format"] == "spine_monai.datalist"
+    assert (content["format_version"], content["landmark_set"]) == (1, "lumbar11")
+
+
+def test_both_sections_are_read(tmp_path):
+    write_datalist([item("a1")], tmp_path / "test.json", "lumbar11", section="testing")
+    assert "training" not in json.loads((tmp_path / "test.json").read_text())
+    assert [one["id"] for one in read_datalist(tmp_path / "test.json")] == ["a1"]
+
+
+def test_subject_and_points_have_defaults(tmp_path):
+    path = write_text(tmp_path / "list.json", content_of({"id": "a1", "image": "a.nii"}))
+    (read,) = read_datalist(path)
+    assert (read["subject"], read["points_lps"]) == ("a1", {})
+    assert read["image"] == str(tmp_path / "a.nii")
+
+
+def test_the_bundled_datalist_names_the_bundled_study(demo_study):
+    (read,) = read_datalist(demo_study.parent / "datalist.json")
+    assert Path(read["image"]) == demo_study
+    assert set(LUMBAR11.names) <= set(read["points_lps"])
+
+
+def test_a_datalist_that_is_no_file_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is none\. Make one with `spine-monai convert`"):
+        read_datalist(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", content_of("a1"), content_of({"image": "a.nii"}), content_of(training=None)],
+    ids=["no JSON", "a list", "an item that is a word", "an item without id", "no items"],
+)
+def test_a_file_that_is_no_datalist_is_refused(tmp_path, content):
+    path = write_text(tmp_path / "list.json", content)
+    with pytest.raises(ValueError, match=r"list\.json must be a datalist in JSON with format, id"):
+        read_datalist(path)
+
+
+@pytest.mark.parametrize("changes", [{"format": "other"}, {"format_version": 2}])
+def test_another_format_or_version_is_refused(tmp_path, changes):
+    path = write_text(tmp_path / "list.json", content_of(item("a1"), **changes))
+    with pytest.raises(ValueError, match=r"must have format spine_monai\.datalist version 1: got"):
+        read_datalist(path)
+
+
+@pytest.mark.parametrize(
+    ("items", "got"),
+    [([], "got 0 ids, 0 of them different"), ([item("a1")] * 2, "got 2 ids, 1 of them different")],
+)
+def test_no_case_and_two_cases_of_one_id_are_refused(tmp_path, items, got):
+    path = write_text(tmp_path / "list.json", content_of(*items))
+    with pytest.raises(ValueError, match=f"at least one case, each id once: {got}"):
+        read_datalist(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ({}, ["a1", "a2", "b1", "c1"]),
+        ({"folds": [1, 2]}, ["b1", "c1"]),
+        ({"folds": [0], "exclude": ["b"]}, ["a1", "a2"]),
+        ({"exclude": ["a", "c"]}, ["b1"]),
+    ],
+)
+def test_folds_and_subjects_choose_the_items(datalist, options, ids):
+    assert [one["id"] for one in load_datalist(datalist, **options)] == ids
+
+
+@pytest.mark.parametrize("options", [{"folds": [3]}, {"folds": [1], "exclude": ["b"]}])
+def test_no_item_left_is_refused(datalist, options):
+    with pytest.raises(ValueError, match=r"must have cases in folds \[[13]\]: got none without"):
+        load_datalist(datalist, **options)
+
+
+def test_a_training_item_has_only_what_the_networks_need(datalist):
+    first = load_datalist(datalist)[0]
+    assert first.keys() == {"id", "subject", "image", "points_lps"}
+
+
+def test_points_stand_in_the_order_of_the_registry():
+    points = points_tensor(POINTS, LUMBAR11)
+    assert (points.shape, points.dtype) == ((11, 3), torch.float64)
+    known = ~torch.isnan(points).any(-1)
+    assert [LUMBAR11.names[i] for i in torch.nonzero(known)[:, 0]] == ["L1"]
+    assert points[1].tolist() == [1.5, -2.5, 3.25]
+
+
+def test_all_slices_give_an_item_each(study, pristine_folder, tmp_path):
+    image = study.write_nifti(tmp_path / "a.nii.gz")
+    items = [item("a1", image=str(image)), item("b1", image=str(pristine_folder))]
+    wanted = training_items(items, LUMBAR11, slices="all")
+    assert [one["slice_index"] for one in wanted] == [0, 1, 2, 3, 4] * 2
+    assert [one["id"] for one in wanted] == ["a1"] * 5 + ["b1"] * 5
+
+
+def test_slices_are_counted_across_the_patient_whatever_the_file_stores(tmp_path, study):
+    """The stored third axis has 80 entries, the sagittal slices are 5."""
+    turned = nib.Nifti1Image(np.moveaxis(study.volume, 2, 0), study.ras_from_index[:, [2, 0, 1, 3]])
+    nib.save(turned, tmp_path / "turned.nii")
+    items = training_items([item("a1", image=str(tmp_path / "turned.nii"))], LUMBAR11, slices="all")
+    assert len(items) == 5
+
+
+def test_other_choices_of_slices_are_refused():
+    with pytest.raises(ValueError, match="slices must be 'middle' or 'all': got 'central'"):
+        training_items([item("a1")], LUMBAR11, slices="central")
+
+
+def test_all_items_of_a_subject_share_a_fold():
+    items = [item(f"{subject}{scan}") for subject in "abcdefghij" for scan in range(3)]
+    folds = {}
+    for one in assign_folds(items, seed=1):
+        folds.setdefault(one["subject"], set()).add(one["fold"])
+    assert all(len(values) == 1 for values in folds.values())
+    sizes = np.bincount([next(iter(values)) for values in folds.values()])
+    assert sorted(sizes.tolist()) == [2, 2, 3, 3]
+
+
+def test_folds_come_from_the_seed_not_from_the_order():
+    items = [item(f"{subject}1") for subject in "abcdefghij"]
+
+    def folds_of(given, seed):
+        return {one["id"]: one["fold"] for one in assign_folds(given, seed=seed)}
+
+    assert folds_of(items, 0) == folds_of(items[::-1], 0)
+    assert folds_of(items, 0) != folds_of(items, 1)
+    assert "fold" not in items[0]
+
+
+def test_points_keep_their_precision():
+    point = points_tensor({"L1": [0.1, 234.381, -19.108]}, LUMBAR11)[1]
+    assert point.tolist() == [0.1, 234.381, -19.108]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ({"id": "a"}, "an id and an image, both text: got 'a', None"),
+        ({"id": "a", "image": None}, "an id and an image, both text"),
+        ({"id": "a", "image": "x", "points_lps": None}, "points_lps of a by name: got None"),
+        ({"id": "a", "image": "x", "points_lps": {"L1": [1, 2]}}, "three finite numbers .* for L1"),
+        ({"id": "a", "image": "x", "points_lps": {"L1": ["1", 2, 3]}}, "three finite numbers"),
+    ],
+)
+def test_an_incomplete_case_is_refused(tmp_path, item, message):
+    content = {"format": "spine_monai.datalist", "format_version": 1, "training": [item]}
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"datalist.json must give .*{message}"):
+        read_datalist(tmp_path / "datalist.json")

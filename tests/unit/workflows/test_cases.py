@@ -1,0 +1,70 @@
+import json
+
+import pytest
+
+from spine_monai.data.synthetic import make_study
+from spine_monai.readers import LocatedStudy
+from spine_monai.workflows.cases import find_cases, network_items
+
+
+@pytest.fixture
+def nifti(tmp_path):
+    (tmp_path / "sub-011").mkdir()
+    return make_study(shape=(20, 16, 2)).write_nifti(tmp_path / "sub-011" / "t2.nii.gz")
+
+
+def write_datalist(path, *items):
+    content = {"format": "spine_monai.datalist", "format_version": 1, "landmark_set": "lumbar11"}
+    path.write_text(json.dumps(content | {"testing": list(items)}))
+    return path
+
+
+def test_a_dicom_study_is_named_after_its_series(tmp_path):
+    make_study(shape=(20, 16, 2)).write_dicom(tmp_path / "any name", seed="x")
+    (case,) = find_cases([tmp_path / "any name"])
+    assert case.id == case.image.series.uid
+    assert case.id.startswith("2.25.")
+
+
+def test_a_volume_file_is_named_after_itself(nifti):
+    (case,) = find_cases([nifti])
+    assert case.id == "t2"
+    assert isinstance(case.image, LocatedStudy)
+    assert case.network_item == {"id": "t2", "image": case.image}
+
+
+def test_a_datalist_names_its_cases_and_slices(nifti, tmp_path):
+    item = {"id": "first", "image": "sub-011/t2.nii.gz", "slice_index": 1}
+    (item,) = network_items([write_datalist(tmp_path / "list.json", item)])
+    assert item["id"] == "first"
+    assert item["slice_index"] == 1
+    assert item["image"].path == nifti
+
+
+def test_a_study_that_cannot_be_located_stays_a_case(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (case,) = find_cases([tmp_path / "empty"])
+    assert case.id == "empty"
+    assert case.image == tmp_path / "empty"
+
+
+def test_the_current_folder_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_cases(["."])[0].id == tmp_path.name
+
+
+def test_no_study_is_an_error():
+    with pytest.raises(ValueError, match=r"studies must name at least one .* got none"):
+        find_cases([""])
+
+
+@pytest.mark.parametrize("case_id", ["../up", ".hidden", "a/b", ""])
+def test_an_id_that_is_no_folder_name_is_refused(nifti, tmp_path, case_id):
+    file = write_datalist(tmp_path / "list.json", {"id": case_id, "image": str(nifti)})
+    with pytest.raises(ValueError, match=r"case ids must be plain folder names"):
+        find_cases([file])
+
+
+def test_the_same_study_twice_is_refused(nifti):
+    with pytest.raises(ValueError, match=r"studies must have different case ids: got .*t2"):
+        find_cases([nifti, nifti])
