@@ -62,7 +62,7 @@ def log_product(
     Raises:
         ValueError: ``prior_sigma_mm`` is not positive.
 
-    Source: Huang, Yang, Hou 2020, arXiv 2007.05355, section 2.3.
+    Source: Huang, Yang, Hou 2020, arXiv 2007.05355.
     """
     sigma = torch.as_tensor(prior_sigma_mm, dtype=logits.dtype, device=logits.device)
     if not bool((sigma > 0).all()):
@@ -168,7 +168,7 @@ class BeliefLoss(nn.Module):
         shrinkage: how strongly: weight of the variance of log sigma over the landmarks. Few
             subjects cannot tell eleven sigmas apart.
 
-    Source of the idea of regularizing learned sigmas: Payer 2020, doi 10.1007/978-3-030-59719-1_13.
+    Source of the idea of regularizing learned sigmas: Payer 2019, doi 10.1016/j.media.2019.03.007.
     """
 
     def __init__(self, fusion: FusionModel | None = None, *, shrinkage: float = 0.0) -> None:

@@ -43,7 +43,7 @@ def encode_heatmaps(
     Raises:
         ValueError: ``sigma_px`` is not positive, or ``points_ij`` does not end in 2.
 
-    Source: Huang, Yang, Hou 2020, arXiv 2007.05355, equation 1.
+    Source: Huang, Yang, Hou 2020, arXiv 2007.05355.
     """
     if points_ij.shape[-1] != 2:
         msg = f"points_ij must have shape (..., N, 2): got {tuple(points_ij.shape)}."
@@ -108,7 +108,7 @@ def refine_log_taylor(log_heatmaps: Tensor, peaks_ij: Tensor) -> Tensor:
     Returns:
         (..., 2) points_ij in pixels, below pixel precision.
 
-    Source: Zhang 2020 (DARK), doi 10.1109/CVPR42600.2020.00712, equations 4 to 8.
+    Source: Zhang 2020 (DARK), doi 10.1109/CVPR42600.2020.00712.
     """
     centres_ij = _inside(peaks_ij.long(), log_heatmaps.shape[-2:])
     patches = _neighbourhoods(log_heatmaps, centres_ij)

@@ -12,7 +12,7 @@ from monai.data import DataLoader, Dataset
 from monai.engines import EnsembleEvaluator
 from tqdm import tqdm
 
-from spine_monai.readers import LocatedStudy
+from spine_monai.readers import LocatedStudy, locate_study
 from spine_monai.workflows.bundle import describe_bundle, find_bundle, parse_config
 from spine_monai.workflows.causes import in_one_line, root_cause
 from spine_monai.workflows.outputs import (
@@ -188,19 +188,20 @@ def _run_case(
     case = str(item["id"])
     try:
         result = _infer(evaluator, prepared.result())
+        study = item["image"]
+        study = study if isinstance(study, LocatedStudy) else locate_study(study)
     except Exception as error:
         reason = in_one_line(error)
         logger.error("case %s failed: %s", case, reason)
         logger.debug("case %s", case, exc_info=error)
         return CaseReport(case, "failed", reason, duration_s=time.perf_counter() - started)
-    content = case_content(result, item["image"], job.bundle, job.options)
+    content = case_content(result, study, job.bundle, job.options)
     write_case(job.output_dir / case, job.formats, content, result)
-    choice = item["image"].reason
-    logger.info("case %s: %s", case, choice)
+    logger.info("case %s: %s", case, study.reason)
     for warning in content["warnings"]:
         logger.warning("case %s: %s", case, warning["message"])
     seconds = time.perf_counter() - started
-    return CaseReport(case, "done", choice, content["warnings"], seconds, result.landmarks)
+    return CaseReport(case, "done", study.reason, content["warnings"], seconds, result.landmarks)
 
 
 def _infer(evaluator: EnsembleEvaluator, prepared: Mapping[str, Any]) -> Result:

@@ -1,6 +1,7 @@
 """The bundle as MONAI sees it: properties, networks, training, resuming, evaluating."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -309,7 +310,8 @@ def test_finished_training_is_not_repeated(trained, datalist, tmp_path):
     assert (copy / "models" / "model.pt").read_bytes() == digest
 
 
-def test_the_evaluate_overlay_scores_trained_weights(trained, bundle, datalist, tmp_path):
+def test_the_evaluate_overlay_scores_trained_weights(trained, bundle, datalist, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     copy = shutil.copytree(trained, tmp_path / "bundle")
     shutil.copy(bundle / "configs" / "evaluate.yaml", copy / "configs")
     run(
@@ -319,6 +321,8 @@ def test_the_evaluate_overlay_scores_trained_weights(trained, bundle, datalist, 
         logging_file=False,
         datalist=str(datalist),
     )
+    assert "val_error_mm" in caplog.text
+    assert "Epoch[1]" in caplog.text
 
 
 @pytest.mark.parametrize("name", TRAININGS[:2])

@@ -13,6 +13,8 @@ import yaml
 from spine_monai.data import write_datalist
 from spine_monai.data.synthetic import make_study
 from spine_monai.landmarks import LUMBAR11
+from spine_monai.workflows.bundle import parse_config
+from spine_monai.workflows.localization import localize_dataset
 from spine_monai.workflows.stages import prepare_bundle
 
 
@@ -66,6 +68,19 @@ def test_reading_ahead_changes_nothing(run, tmp_path):
     table = (tmp_path / "one" / "landmarks.csv").read_text()
     assert table == (tmp_path / "two" / "landmarks.csv").read_text()
     assert table.count("\n") == 45
+
+
+def test_a_dataset_of_plain_paths_is_localized_too(bundle, tmp_path):
+    """As another program may hand it to the loop: paths, not located studies."""
+    (study,) = phantoms(tmp_path / "studies", 1)
+    parser = parse_config(bundle, "inference.yaml", studies=[str(study)])
+    dataset = parser.get_parsed_content("dataset")
+    dataset.data = [{"id": "plain", "image": str(study)}]
+    report = localize_dataset(
+        parser.get_parsed_content("evaluator"), dataset, tmp_path / "out", bundle_root=bundle
+    )
+    assert [case.status for case in report.cases] == ["done"]
+    assert (tmp_path / "out" / "plain" / "landmarks.json").is_file()
 
 
 def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path):
