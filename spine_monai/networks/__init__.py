@@ -1,7 +1,23 @@
 """Network architectures, one a file, and what every network needs: weights in and out."""
 
 from spine_monai.networks.autocast import AutocastInferer
+from spine_monai.networks.fcn import FCN8s
+from spine_monai.networks.hourglass import StackedHourglass
+from spine_monai.networks.hrnet import HRNet
+from spine_monai.networks.integral import IntegralXception
+from spine_monai.networks.spatial_configuration import SpatialConfigurationNet
 from spine_monai.networks.weights import load_weights, save_weights, with_output_bias
 from spine_monai.networks.xception import Xception
 
-__all__ = ["AutocastInferer", "Xception", "load_weights", "save_weights", "with_output_bias"]
+__all__ = [
+    "AutocastInferer",
+    "FCN8s",
+    "HRNet",
+    "IntegralXception",
+    "SpatialConfigurationNet",
+    "StackedHourglass",
+    "Xception",
+    "load_weights",
+    "save_weights",
+    "with_output_bias",
+]

@@ -24,12 +24,14 @@ class AutocastInferer(Inferer):
             raise ValueError(msg)
         self.dtype: torch.dtype = getattr(torch, dtype)
 
-    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Return ``network(inputs)`` as float32."""
+    def __call__(
+        self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any
+    ) -> Tensor | list[Tensor]:
+        """Return ``network(inputs)`` as float32, each part of it where that is a list."""
         is_reduced = self.dtype != torch.float32
         with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=is_reduced):
-            output: Tensor = network(_channels_last(inputs), *args, **kwargs)
-        return output.float()
+            output: Tensor | list[Tensor] = network(_channels_last(inputs), *args, **kwargs)
+        return [part.float() for part in output] if isinstance(output, list) else output.float()
 
 
 def _channels_last(inputs: Tensor) -> Tensor:

@@ -34,6 +34,14 @@ def test_the_network_runs_in_reduced_precision_and_gives_float32(dtype):
     torch.testing.assert_close(output, probe.layer(image()), atol=0.02, rtol=0.02)
 
 
+def test_a_list_of_outputs_becomes_float32_each():
+    """A deeply supervised network in training gives one output for each of its parts."""
+    probe = Probe()
+    outputs = AutocastInferer()(image(), lambda inputs: [probe(inputs), 2 * probe(inputs)])
+    assert [output.dtype for output in outputs] == [torch.float32] * 2
+    assert torch.equal(outputs[1], 2 * probe.output.float())
+
+
 def test_bfloat16_is_the_default():
     probe = Probe()
     AutocastInferer()(image(), probe)
