@@ -144,11 +144,27 @@ class FusionModel(nn.Module):
         return log_belief(log_map, self.temperature, self.background_floor)
 
     @torch.no_grad()
-    def decode(self, logits: Tensor, predicted_ij: Tensor, spacing_mm: Tensor) -> FusedPoints:
-        """Find the landmarks; arguments as for ``log_product``."""
+    def decode(
+        self,
+        logits: Tensor,
+        predicted_ij: Tensor,
+        spacing_mm: Tensor,
+        view_ij: Tensor | None = None,  # noqa: ARG002 - every landmark gets a point
+    ) -> FusedPoints:
+        """Find the landmarks; arguments as for ``JointFusion.decode``."""
         log_map = self.log_product(logits, predicted_ij, spacing_mm)
-        is_valid = torch.isfinite(log_map).all(-1).all(-1)
-        points_ij = _place(log_map, F.logsigmoid(logits), spacing_mm)
+        points_ij = place(log_map, F.logsigmoid(logits), decode_argmax(log_map), spacing_mm)
+        return self.judge(log_map, points_ij, spacing_mm)
+
+    def judge(self, log_map: Tensor, points_ij: Tensor, spacing_mm: Tensor) -> FusedPoints:
+        """Say how sure points are.
+
+        Args:
+            log_map: (B, N, H, W) log P.
+            points_ij: (B, N, 2) points, however they were chosen; NaN stays NaN.
+            spacing_mm: (B, 2) spacing of the grid.
+        """
+        is_valid = torch.isfinite(log_map).all(-1).all(-1) & torch.isfinite(points_ij).all(-1)
         points_ij = points_ij.masked_fill(~is_valid[..., None], torch.nan)
         belief = self.log_belief(log_map).exp()
         belief = belief.masked_fill(~is_valid[..., None, None], torch.nan)
@@ -210,17 +226,25 @@ def credible_radius_mm(covariance_mm2: Tensor, share: float = 0.95) -> Tensor:
     return (quantile * widest).sqrt().masked_fill(~is_known, torch.nan)
 
 
-def _place(log_map: Tensor, log_heatmaps: Tensor, spacing_mm: Tensor) -> Tensor:
-    """(B, N, 2) points: the heatmap's own peak beside the product's argmax, else that argmax.
+def place(log_map: Tensor, log_heatmaps: Tensor, chosen_ij: Tensor, spacing_mm: Tensor) -> Tensor:
+    """Give the heatmap's own peak beside each chosen pixel; without one, the pixel itself, refined.
 
     The Gaussian's slope would pull the point towards a prediction known to be rough.
+
+    Args:
+        log_map: (B, N, H, W) log P.
+        log_heatmaps: (B, N, H, W) logarithms of the heatmaps.
+        chosen_ij: (B, N, 2) whole pixels.
+        spacing_mm: (B, 2) spacing of the grid.
+
+    Returns:
+        (B, N, 2) points_ij.
     """
-    argmax_ij = decode_argmax(log_map)
     steps = math.ceil(CLIMB_MM / float(spacing_mm.min()))
-    peaks_ij = climb(log_heatmaps, argmax_ij, steps=steps)
+    peaks_ij = climb(log_heatmaps, chosen_ij, steps=steps)
     is_peak = is_top(log_heatmaps, peaks_ij)[..., None]
     at_peak_ij = refine_log_taylor(log_heatmaps, peaks_ij)
-    return torch.where(is_peak, at_peak_ij, refine_log_taylor(log_map, argmax_ij))
+    return torch.where(is_peak, at_peak_ij, refine_log_taylor(log_map, chosen_ij))
 
 
 def _offsets_mm(size: int, axis: int, points_ij: Tensor, spacing_mm: Tensor) -> Tensor:

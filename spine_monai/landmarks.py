@@ -79,7 +79,17 @@ LUMBAR11 = LandmarkRegistry(
         Landmark("L5-S1", "disc", "715056000"),
     ),
 )
-REGISTRIES = {LUMBAR11.name: LUMBAR11}
+# What the networks of the shipped bundle look for: two levels more at the head, which help to tell
+# the levels apart and are not reported.
+LUMBAR13 = LandmarkRegistry(
+    "lumbar13",
+    (
+        Landmark("T11-T12", "disc", "1537001"),
+        Landmark("T12", "vertebra", "23215003"),
+        *LUMBAR11.landmarks,
+    ),
+)
+REGISTRIES = {registry.name: registry for registry in (LUMBAR11, LUMBAR13)}
 
 
 def load_registry(name_or_file: str | Path) -> LandmarkRegistry:
@@ -88,7 +98,7 @@ def load_registry(name_or_file: str | Path) -> LandmarkRegistry:
     The file holds ``name`` and ``landmarks``: a list of ``{name, kind, snomed_code}``.
 
     Args:
-        name_or_file: ``lumbar11``, or the path of a ``.yaml`` file.
+        name_or_file: ``lumbar11``, ``lumbar13``, or the path of a ``.yaml`` file.
 
     Raises:
         ValueError: no registry has this name, or the file does not describe one.
@@ -109,6 +119,11 @@ def load_registry(name_or_file: str | Path) -> LandmarkRegistry:
         raise ValueError(msg) from error
 
 
+def kind_groups(name_or_file: str | Path) -> list[int]:
+    """Return 0 for each disc and 1 for each vertebra of a registry, in channel order."""
+    return [("disc", "vertebra").index(kind) for kind in load_registry(name_or_file).kinds]
+
+
 def level_kind(name: str) -> Kind:
     """Return the kind that a level's name implies: ``L4-L5`` is a disc, ``L4`` a vertebra."""
     return "disc" if "-" in name else "vertebra"
@@ -124,7 +139,7 @@ class LandmarkSet:
         confidence: (N,) probability that the point lies within 8 mm, 0 to 1; NaN where absent.
         radius95_mm: (N,) radius about the point that holds 95 % of the belief; NaN where absent.
         calibrated: whether confidence and radius were calibrated on held-out subjects.
-        min_confidence: below it a landmark is reported as ``uncertain``.
+        min_confidence: below it, or with a radius above 8 mm, a landmark is ``uncertain``.
 
     Raises:
         ValueError: an array's shape does not fit the registry.
@@ -151,7 +166,8 @@ class LandmarkSet:
     @property
     def statuses(self) -> tuple[Status, ...]:
         """``found``, ``uncertain`` or ``absent``, in channel order."""
-        return tuple(map(self._status, self.points_lps, self.confidence))
+        rows = zip(self.points_lps, self.confidence, self.radius95_mm, strict=True)
+        return tuple(self._status(*row) for row in rows)
 
     @property
     def out_of_order(self) -> list[tuple[str, str]]:
@@ -169,10 +185,11 @@ class LandmarkSet:
         pairs = zip(pairwise(names), steps_mm, strict=True)
         return [pair for pair, step_mm in pairs if step_mm < LEAST_STEP_MM]
 
-    def _status(self, point_lps: FloatArray, confidence: float) -> Status:
+    def _status(self, point_lps: FloatArray, confidence: float, radius95_mm: float) -> Status:
         if np.isnan(point_lps).any():
             return "absent"
-        return "found" if confidence >= self.min_confidence else "uncertain"
+        is_sure = confidence >= self.min_confidence and radius95_mm <= HIT_RADIUS_MM
+        return "found" if is_sure else "uncertain"
 
 
 def _landmark(entry: dict[str, str]) -> Landmark:

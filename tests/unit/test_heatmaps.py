@@ -12,6 +12,7 @@ from torch.distributions import Normal
 from spine_monai.heatmaps import (
     CoordinateLoss,
     HeatmapLoss,
+    SmoothCoordinateLoss,
     climb,
     decode_argmax,
     decode_heatmaps,
@@ -306,3 +307,45 @@ def test_drawing_into_given_memory_is_the_same():
     drawn = encode_heatmaps(points, (9, 11), 1.3, out=memory)
     assert drawn is memory
     torch.testing.assert_close(memory, encode_heatmaps(points, (9, 11), 1.3))
+
+
+def fractions(seed):
+    return torch.rand(2, 3, 2, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("beta", [0.02, 0.3])
+def test_the_smooth_loss_of_known_landmarks_is_that_of_torch(beta):
+    predicted, reference = fractions(0), fractions(1)
+    reference[0, 0] = predicted[0, 0] + 0.004  # near enough for its square
+    expected = torch.nn.functional.smooth_l1_loss(predicted, reference, beta=beta)
+    torch.testing.assert_close(SmoothCoordinateLoss(beta)(predicted, reference), expected)
+
+
+def test_the_smooth_loss_turns_from_squares_to_distances_at_beta():
+    """Girshick 2015, equation 3: d^2 / (2 beta) below it, d - beta / 2 beyond."""
+    reference = torch.zeros(1, 3, 2)
+    for distance, expected in ((0.01, 0.01**2 / 0.04), (0.02, 0.01), (0.3, 0.29), (-0.3, 0.29)):
+        loss = SmoothCoordinateLoss()(reference + distance, reference)
+        assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_smooth_loss_leaves_unknown_landmarks_out():
+    predicted, reference = fractions(0).requires_grad_(), fractions(1)
+    reference[0, 1] = reference[1, 2] = NAN
+    is_known = torch.tensor([[True, False, True], [True, True, False]])
+    loss = SmoothCoordinateLoss()(predicted, reference)
+    loss.backward()
+    expected = torch.nn.functional.smooth_l1_loss(
+        predicted[is_known], reference[is_known], beta=0.02
+    )
+    torch.testing.assert_close(loss, expected)
+    assert (predicted.grad[~is_known] == 0).all()
+    assert (predicted.grad[is_known] != 0).all()
+
+
+def test_the_smooth_loss_of_no_known_landmark_is_zero_with_a_finite_gradient():
+    predicted = fractions(0).requires_grad_()
+    loss = SmoothCoordinateLoss()(predicted, torch.full((2, 3, 2), NAN))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert (predicted.grad == 0).all()

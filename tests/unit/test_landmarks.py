@@ -8,10 +8,12 @@ from pydicom.sr.codedict import codes
 
 from spine_monai.landmarks import (
     LUMBAR11,
+    LUMBAR13,
     REGISTRIES,
     Landmark,
     LandmarkRegistry,
     LandmarkSet,
+    kind_groups,
     level_kind,
     load_registry,
 )
@@ -59,10 +61,25 @@ def test_a_level_with_a_hyphen_is_a_disc_and_one_without_is_a_vertebra():
 
 def test_the_codes_are_those_of_the_standard():
     """Context groups 7603 (vertebrae) and 7604 (discs), as pydicom carries them."""
-    for landmark in LUMBAR11.landmarks:
+    for landmark in LUMBAR13.landmarks:
         keyword = landmark.name.replace("-", "") + landmark.kind.capitalize()
         group = codes.cid7604 if landmark.kind == "disc" else codes.cid7603
         assert getattr(group, keyword).value == landmark.snomed_code
+
+
+def test_the_thirteen_are_two_levels_at_the_head_and_then_the_eleven():
+    assert LUMBAR13.names[:2] == ("T11-T12", "T12")
+    assert LUMBAR13.landmarks[-11:] == LUMBAR11.landmarks
+    assert len(LUMBAR13) == 13
+
+
+def test_the_thirteen_alternate_too_and_are_of_the_kinds_that_their_names_imply():
+    assert LUMBAR13.kinds == ("disc", "vertebra") * 6 + ("disc",)
+    assert LUMBAR13.kinds == tuple(level_kind(name) for name in LUMBAR13.names)
+
+
+def test_no_two_landmarks_share_a_code():
+    assert len({landmark.snomed_code for landmark in LUMBAR13.landmarks}) == 13
 
 
 def test_a_registry_cannot_be_changed():
@@ -78,6 +95,7 @@ def test_a_registry_that_does_not_name_each_landmark_once_is_refused(landmarks):
 
 def test_a_registry_is_found_by_its_name():
     assert load_registry("lumbar11") is REGISTRIES["lumbar11"] is LUMBAR11
+    assert load_registry("lumbar13") is REGISTRIES["lumbar13"] is LUMBAR13
 
 
 def test_a_registry_is_read_from_a_file(tmp_path):
@@ -92,7 +110,9 @@ def test_a_registry_is_read_from_a_file(tmp_path):
 
 
 def test_an_unknown_registry_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"one of \['lumbar11'\] or a YAML file: got cervical7"):
+    with pytest.raises(
+        ValueError, match=r"one of \['lumbar11', 'lumbar13'\] or a YAML file: got cervical7"
+    ):
         load_registry("cervical7")
 
 
@@ -132,13 +152,31 @@ def test_a_point_that_lacks_one_coordinate_is_absent():
 def test_confidence_at_the_limit_is_enough():
     points = np.zeros((3, 3))
     confidence = np.array([0.7, 0.699, 0.701])
-    found = landmark_set(points_lps=points, confidence=confidence, min_confidence=0.7)
+    found = landmark_set(
+        points_lps=points,
+        confidence=confidence,
+        radius95_mm=np.array([2.0, 3.0, 4.0]),
+        min_confidence=0.7,
+    )
     assert found.statuses == ("found", "uncertain", "found")
 
 
+def test_a_point_of_too_wide_or_unknown_radius_is_uncertain():
+    """A radius of 8 mm, that of a hit, is still narrow enough."""
+    radii = np.array([8.0, 8.01, NAN])
+    found = landmark_set(points_lps=np.zeros((3, 3)), confidence=np.ones(3), radius95_mm=radii)
+    assert found.statuses == ("found", "uncertain", "uncertain")
+
+
 def test_a_point_of_unknown_confidence_is_uncertain():
-    found = landmark_set(points_lps=np.zeros((3, 3)), confidence=np.full(3, NAN))
+    unknown = {"confidence": np.full(3, NAN), "radius95_mm": np.ones(3)}
+    found = landmark_set(points_lps=np.zeros((3, 3)), **unknown)
     assert found.statuses == ("uncertain",) * 3
+
+
+def test_discs_are_the_first_group_of_kinds_and_vertebrae_the_second():
+    assert kind_groups("lumbar11") == [0, 1] * 5 + [0]
+    assert kind_groups("lumbar13") == [0, 1] * 6 + [0]
 
 
 def test_a_set_is_not_calibrated_unless_it_says_so():
