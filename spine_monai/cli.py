@@ -183,6 +183,7 @@ def _convert_markups(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from spine_monai.workflows import train
+    from spine_monai.workflows.arms import ARMS
 
     logging.getLogger("ignite").setLevel(logging.INFO)  # each epoch's loss and error
     metrics = train(
@@ -192,8 +193,8 @@ def _train(options: argparse.Namespace) -> int:
         bundle=options.bundle,
         exclude=options.exclude,
     )
-    print(f"complete bundle in {options.out}; held-out figures in its metrics.json:")
-    for arm in ("coordinates", "heatmap", "fused"):
+    print(f"complete bundle in {options.out}; cross-validated figures in its metrics.json:")
+    for arm in ARMS:
         overall = metrics[arm]["overall"]
         figures = "  ".join(f"{name} {_number(value)}" for name, value in _figures(overall))
         print(f"  {arm:<12} {figures}")

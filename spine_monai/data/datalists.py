@@ -64,6 +64,7 @@ def load_datalist(
     exclude: Sequence[str] = (),
     slices: str = "middle",
     landmark_set: str = "lumbar11",
+    views: Sequence[Sequence[str | None]] = (),
 ) -> list[Item]:
     """Read the items of some folds, ready for the networks' datasets.
 
@@ -74,10 +75,12 @@ def load_datalist(
         slices: ``middle`` gives one item for each case, as at inference; ``all`` gives one for each
             sagittal slice.
         landmark_set: registry whose landmarks make ``points_lps``, (N, 3) in mm, NaN where absent.
+        views: gives each item once for each view instead: names of the first and the last landmark
+            that stay in view, ``None`` where nothing is cut; see ``CutViewd``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no datalist, or no item is left.
+        ValueError: the file is no datalist, no item is left, or a view names no landmark.
     """
     items = [
         item
@@ -88,7 +91,17 @@ def load_datalist(
         msg = f"{path} must have cases in folds {folds}: got none without {list(exclude)}."
         raise ValueError(msg)
     registry = load_registry(landmark_set)
-    return training_items(items, registry, slices=slices)
+    wanted = training_items(items, registry, slices=slices)
+    indices = [_view_indices(view, registry) for view in views]
+    return [item | {"view": view} for item in wanted for view in indices] or wanted
+
+
+def _view_indices(view: Sequence[str | None], registry: LandmarkRegistry) -> tuple[int | None, ...]:
+    unknown = [name for name in view if name is not None and name not in registry.names]
+    if unknown:
+        msg = f"views must name landmarks of {registry.name}: got {', '.join(unknown)}."
+        raise ValueError(msg)
+    return tuple(None if name is None else registry.names.index(name) for name in view)
 
 
 def training_items(

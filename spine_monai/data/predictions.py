@@ -1,27 +1,32 @@
 """Stored raw outputs of the networks on held-out cases: what fusion is fitted on and compared by.
 
-One ``.npz`` a network and fold. It holds, over n cases: ``ids``, ``subjects``, ``outputs``
+One ``.npz`` a network and fold. It holds, over n images: ``ids``, ``subjects``, ``views`` (n, 2)
+(first and last landmark that the image was cut to, -1 where it was not), ``outputs``
 (float16: (n, N, H, W) heatmap logits or (n, N, 2) edge fractions), ``ras_from_index`` (n, 4, 4) of
-the network's grid, its ``shape`` (H, W), and ``points_lps`` (n, N, 3), NaN where not annotated.
+the network's grid, its ``shape`` (H, W), ``points_lps`` (n, N, 3), NaN where not annotated,
+``in_view`` (n, N), whether the point lies within the image, and ``corners_lps`` (n, 2, 3), the
+image's first and last pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.data import Dataset
+from monai.data import Dataset, MetaTensor
 from monai.inferers import Inferer
 from numpy.typing import NDArray
 from torch import nn
 
 from spine_monai.files import write_whole
-from spine_monai.geometry import points_ijk_from_lps, spacing_mm
+from spine_monai.geometry import points_ijk_from_lps, points_lps_from_ij, spacing_mm
 from spine_monai.heatmaps import ij_from_edge_fractions
 from spine_monai.transforms.decode import plain
+from spine_monai.transforms.views import WHOLE, corners_lps, is_in_view
 
 Arrays = dict[str, NDArray[Any]]
+UNCUT = -1
 
 
 @torch.inference_mode()
@@ -33,7 +38,8 @@ def store_predictions(
     Args:
         network: trained network.
         inferer: calls it.
-        dataset: items with ``id``, ``subject``, ``image`` and ``points_lps``.
+        dataset: items with ``id``, ``subject``, ``image`` and ``points_lps``; also with ``view``
+            and ``native_image`` where images are cut.
         device: where the network is.
         path: file to write.
     """
@@ -43,10 +49,13 @@ def store_predictions(
     arrays: Arrays = {
         "ids": np.array([item["id"] for item in items]),
         "subjects": np.array([item["subject"] for item in items]),
+        "views": np.array([_view_numbers(item) for item in items]),
         "outputs": torch.stack(outputs).half().numpy(),
         "ras_from_index": np.stack([np.asarray(item["image"].affine) for item in items]),
         "shape": np.array(items[0]["image"].shape[-2:]),
         "points_lps": np.stack([np.asarray(item["points_lps"]) for item in items]),
+        "in_view": np.stack([is_in_view(item["points_lps"], _seen(item)) for item in items]),
+        "corners_lps": np.stack([corners_lps(_seen(item)) for item in items]),
     }
     write_whole(
         Path(path),
@@ -55,7 +64,7 @@ def store_predictions(
 
 
 def load_predictions(folder: str | Path) -> Arrays:
-    """Read and join all folds' predictions of one network.
+    """Read and join all folds' predictions of one network, with ``folds`` (n,) of the images.
 
     Raises:
         ValueError: the folder holds no predictions, or those of different grids.
@@ -64,7 +73,7 @@ def load_predictions(folder: str | Path) -> Arrays:
     if not files:
         msg = f"{folder} must hold fold-*.npz predictions: got none. Train this network first."
         raise ValueError(msg)
-    folds = [dict(np.load(file, allow_pickle=False)) for file in files]
+    folds = [_read_fold(file) for file in files]
     shape = folds[0].pop("shape")
     if any((fold.pop("shape", shape) != shape).any() for fold in folds):
         msg = f"{folder} must hold predictions of one grid: got several."
@@ -73,33 +82,74 @@ def load_predictions(folder: str | Path) -> Arrays:
     return joined | {"shape": shape}
 
 
-def fusion_items(
-    heatmap_dir: str | Path, coordinates_dir: str | Path, *, exclude: Sequence[str] = ()
+def _read_fold(file: Path) -> Arrays:
+    arrays: Arrays = dict(np.load(file, allow_pickle=False))
+    number = int(file.stem.removeprefix("fold-").split("-")[0])
+    return arrays | {"folds": np.full(len(arrays["ids"]), number)}
+
+
+def with_predicted_points(
+    items: Sequence[Mapping[str, Any]], coordinates_dir: str | Path
 ) -> list[dict[str, Any]]:
-    """Pair both networks' predictions, case by case, for fitting the fusion.
+    """Give network items the points that the coordinate network, not trained on them, predicted.
+
+    Args:
+        items: with ``id``, and ``view`` where the image is cut.
+        coordinates_dir: predictions of the coordinate network.
+
+    Returns:
+        The items with ``predicted_lps``, (N, 3) in mm.
+
+    Raises:
+        ValueError: a case was not predicted.
+    """
+    predictions = load_predictions(coordinates_dir)
+    rows = _rows_by_image(predictions)
+    missing = sorted({str(item["id"]) for item in items if _image_key(item) not in rows})
+    if missing:
+        msg = f"{coordinates_dir} must hold predictions of every held-out case: none for "
+        msg += f"{', '.join(missing)}. Train the coordinate network on the other folds first."
+        raise ValueError(msg)
+    return [
+        {**item, "predicted_lps": _predicted_lps(predictions, rows[_image_key(item)])}
+        for item in items
+    ]
+
+
+def fusion_items(
+    heatmap_dir: str | Path,
+    coordinates_dir: str | Path,
+    *,
+    exclude: Sequence[str] = (),
+    whole_only: bool = False,
+) -> list[dict[str, Any]]:
+    """Pair both networks' predictions, image by image, for fitting the fusion.
 
     Args:
         heatmap_dir: predictions of the heatmap network.
         coordinates_dir: predictions of the coordinate network.
         exclude: subjects to leave out.
+        whole_only: leave out images that were cut.
 
     Returns:
         Items with ``id``, ``subject``, ``image`` (N, H, W) logits, ``predicted_ij`` (N, 2),
-        ``spacing_mm`` (2,), ``label`` (N, 2) true points_ij, ``points_lps`` (N, 3) and
-        ``ras_from_index`` (4, 4), all of the heatmaps' grid.
+        ``spacing_mm`` (2,), ``label`` (N, 2) true points_ij, ``points_lps`` (N, 3), ``in_view``
+        (N,), ``view_ij`` (2, 2) and ``ras_from_index`` (4, 4), all of the heatmaps' grid;
+        ``is_whole`` and ``fold``.
 
     Raises:
-        ValueError: the two networks predicted different cases, or none is left.
+        ValueError: the two networks predicted different images, or none is left.
     """
     heatmaps, coordinates = load_predictions(heatmap_dir), load_predictions(coordinates_dir)
-    rows = {case: row for row, case in enumerate(coordinates["ids"].tolist())}
-    if set(rows) != set(heatmaps["ids"].tolist()):
-        msg = f"{heatmap_dir} and {coordinates_dir} must hold the same cases: got different ones."
+    rows, images = _rows_by_image(coordinates), _rows_by_image(heatmaps)
+    if images.keys() - rows.keys():
+        msg = f"{heatmap_dir} and {coordinates_dir} must hold the same images: got different ones."
         raise ValueError(msg)
     items = [
-        _item(heatmaps, row, coordinates["outputs"][rows[case]])
-        for row, case in enumerate(heatmaps["ids"].tolist())
+        _item(heatmaps, row, _predicted_lps(coordinates, rows[key]))
+        for key, row in images.items()
         if heatmaps["subjects"][row] not in exclude
+        and not (whole_only and key[1:] != (UNCUT, UNCUT))
     ]
     if not items:
         msg = f"predictions must hold cases of other subjects than {list(exclude)}: got none."
@@ -107,17 +157,50 @@ def fusion_items(
     return items
 
 
-def _item(heatmaps: Arrays, row: int, fractions: NDArray[np.float16]) -> dict[str, Any]:
-    affine, shape = heatmaps["ras_from_index"][row], heatmaps["shape"].tolist()
-    points_lps = heatmaps["points_lps"][row]
-    points_ij = points_ijk_from_lps(points_lps, affine)[:, :2]
+def _rows_by_image(predictions: Arrays) -> dict[tuple[str, int, int], int]:
+    images = zip(predictions["ids"].tolist(), predictions["views"].tolist(), strict=True)
+    return {(case, *view): row for row, (case, view) in enumerate(images)}
+
+
+def _image_key(item: Mapping[str, Any]) -> tuple[str, int, int]:
+    first, last = _view_numbers(item)
+    return (str(item["id"]), first, last)
+
+
+def _view_numbers(item: Mapping[str, Any]) -> tuple[int, int]:
+    first, last = item.get("view", WHOLE)
+    return (UNCUT if first is None else first, UNCUT if last is None else last)
+
+
+def _seen(item: Mapping[str, Any]) -> MetaTensor:
+    """The image without the padding that the network's grid may have."""
+    image: MetaTensor = item.get("native_image", item["image"])
+    return image
+
+
+def _predicted_lps(predictions: Arrays, row: int) -> NDArray[np.float64]:
+    fractions = torch.from_numpy(predictions["outputs"][row]).double()
+    points_ij = ij_from_edge_fractions(fractions, predictions["shape"].tolist())
+    return points_lps_from_ij(points_ij.numpy(), predictions["ras_from_index"][row])
+
+
+def _item(heatmaps: Arrays, row: int, predicted_lps: NDArray[np.float64]) -> dict[str, Any]:
+    affine, points_lps = heatmaps["ras_from_index"][row], heatmaps["points_lps"][row]
+
+    def on_grid(points: NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy(points_ijk_from_lps(points, affine)[:, :2]).float()
+
     return {
         "id": str(heatmaps["ids"][row]),
         "subject": str(heatmaps["subjects"][row]),
         "image": torch.from_numpy(heatmaps["outputs"][row]).float(),
-        "predicted_ij": ij_from_edge_fractions(torch.from_numpy(fractions).float(), shape),
+        "predicted_ij": on_grid(predicted_lps),
         "spacing_mm": torch.from_numpy(spacing_mm(affine)[:2]).float(),
-        "label": torch.from_numpy(points_ij).float(),
+        "label": on_grid(points_lps),
         "points_lps": points_lps,
+        "in_view": torch.from_numpy(heatmaps["in_view"][row]),
+        "view_ij": on_grid(heatmaps["corners_lps"][row]),
+        "is_whole": bool((heatmaps["views"][row] == UNCUT).all()),
+        "fold": int(heatmaps["folds"][row]),
         "ras_from_index": affine,
     }

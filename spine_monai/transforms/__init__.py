@@ -4,19 +4,26 @@ Names end in ``d`` as MONAI's do. Load, slice and target transforms prepare data
 transforms come after the networks.
 """
 
+from spine_monai.transforms.augment import RandFieldOfViewd
 from spine_monai.transforms.decode import DecodeCoordinatesd, DecodeHeatmapsd, ProjectPointsd
 from spine_monai.transforms.fuse import FuseHeatmapsd
 from spine_monai.transforms.load import LoadStudyd
+from spine_monai.transforms.scale import CropAboutPointsd, PhysicalScaled
 from spine_monai.transforms.slices import SagittalSliced
 from spine_monai.transforms.targets import DrawHeatmapsd, EdgeFractionsd
+from spine_monai.transforms.views import CutViewd
 
 __all__ = [
+    "CropAboutPointsd",
+    "CutViewd",
     "DecodeCoordinatesd",
     "DecodeHeatmapsd",
     "DrawHeatmapsd",
     "EdgeFractionsd",
     "FuseHeatmapsd",
     "LoadStudyd",
+    "PhysicalScaled",
     "ProjectPointsd",
+    "RandFieldOfViewd",
     "SagittalSliced",
 ]

@@ -8,6 +8,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from numpy.typing import NDArray
 from torch import Tensor
 
 from spine_monai.geometry import LPS_FROM_RAS, points_lps_from_ij, project_on_slice
@@ -65,8 +66,7 @@ class DecodeCoordinatesd(MapTransform):
         item = dict(data)
         image = item[self.image_key]
         for key in self.key_iterator(item):
-            points_ij = ij_from_edge_fractions(plain(item[key]), image.shape[-2:])
-            item[self.output_key] = _points_lps(points_ij, image)
+            item[self.output_key] = torch.from_numpy(points_lps_from_fractions(item[key], image))
         return item
 
 
@@ -102,6 +102,12 @@ class ProjectPointsd(MapTransform):
             projected = project_on_slice(item[key], lps_from_index)
             item[self.output_key] = torch.from_numpy(projected)
         return item
+
+
+def points_lps_from_fractions(fractions: Tensor, image: MetaTensor) -> NDArray[np.float64]:
+    """Return (N, 3) points_lps in mm of (N, 2) edge fractions of a slice."""
+    points_ij = ij_from_edge_fractions(plain(fractions).double(), image.shape[-2:])
+    return points_lps_from_ij(points_ij.numpy(), image.affine.cpu())
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -1,4 +1,8 @@
-"""Train: all stages in order, from a datalist to a complete bundle, with its figures."""
+"""Train: all stages in order, from a datalist to a complete bundle, with its figures.
+
+Each network is trained once without each fold, for predictions on subjects it has not seen, and
+once on all folds, for the bundle. The fusion is fitted on the unseen ones' predictions.
+"""
 
 import json
 import logging
@@ -9,27 +13,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 
 from spine_monai import __version__
 from spine_monai.data import read_datalist
-from spine_monai.data.predictions import fusion_items
 from spine_monai.files import write_text
-from spine_monai.fusion import FusionModel
-from spine_monai.geometry import lps_from_column_row, points_lps_from_ij
-from spine_monai.heatmaps import decode_heatmaps
-from spine_monai.landmarks import LandmarkRegistry, load_registry
-from spine_monai.metrics import CaseResult, summarize
-from spine_monai.workflows.bundle import find_bundle, parse_config
+from spine_monai.workflows.arms import FUSION_FILE, measure_arms
+from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.causes import root_cause
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
-WORKFLOWS = (*STAGES, "inference.yaml")
+NETWORKS = ("coordinates", "heatmap")  # in this order: coordinates place the heatmaps' windows
+WORKFLOWS = (*(f"train_{network}.yaml" for network in NETWORKS), FUSION_FILE, "inference.yaml")
+NEVER = 10**6  # epochs between validations of a training that holds nothing out
 COPIED = ("configs/metadata.json", "configs/logging.conf", "docs/README.md", "LICENSE")
 METRICS_FILE = "metrics.json"
 
@@ -43,17 +41,18 @@ def train(
     exclude: Sequence[str] = (),
     **values: Any,
 ) -> dict[str, Any]:
-    """Train both networks, fit the fusion, and measure the three arms on the held-out fold.
+    """Train both networks fold by fold and on all folds, fit the fusion, and measure the arms.
 
     Every stage goes on from its last checkpoint, so an interrupted run is started again with the
-    same words.
+    same words; finished stages are not done again.
 
     Args:
         datalist: cases with landmarks and folds.
         output_dir: becomes a complete bundle: configs, models, predictions, metrics.
         variant: name of an overlay in the bundle's ``configs/variants``, or a YAML file.
         bundle: the bundle whose configuration is used; see ``find_bundle``.
-        exclude: subjects that nothing is trained or fitted on; they are measured where held out.
+        exclude: subjects that the bundle's own weights are not trained or fitted on; they are
+            measured where held out.
         **values: further ids of the workflow files, put into those that have them.
 
     Returns:
@@ -62,17 +61,69 @@ def train(
     Raises:
         ValueError: the datalist, the variant or the bundle is wrong.
     """
-    read_datalist(datalist)
+    folds = sorted({item.get("fold", 0) for item in read_datalist(datalist)})
     root = Path(output_dir)
     prepare_bundle(find_bundle(bundle), root, variant)
-    given = {"datalist": str(Path(datalist).resolve()), "exclude": list(exclude), **values}
-    for stage in STAGES:
-        run_stage(root, stage, given)
+    given = {"datalist": str(Path(datalist).resolve()), **values}
+    cross_validate(root, folds, given)
+    for network in NETWORKS:
+        run_stage(
+            root, f"train_{network}.yaml", given | _on_all_folds(root, network, folds, exclude)
+        )
+    run_stage(root, FUSION_FILE, given | {"exclude": list(exclude)})
     words = f"spine-monai train --datalist {Path(datalist).name} --out DIR"
     words += " --exclude " + " ".join(exclude) if exclude else ""
-    metrics = circumstances(words, exclude) | measure_arms(root, datalist, exclude)
+    metrics = circumstances(words, exclude) | measure_arms(root, datalist)
     write_text(root / METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
     return metrics
+
+
+def cross_validate(
+    bundle: Path,
+    folds: Sequence[int],
+    values: Mapping[str, Any],
+    networks: Sequence[str] = NETWORKS,
+) -> None:
+    """Train networks without each fold in turn and store their predictions on it.
+
+    Args:
+        bundle: gets ``runs/<network>/fold-<k>`` and ``predictions/<network>/fold-<k>.npz``.
+        folds: numbers of all folds; at least two.
+        values: ids of the workflow files and their values.
+        networks: which to train; ``coordinates`` before ``heatmap``.
+
+    Raises:
+        ValueError: there is only one fold.
+    """
+    if len(folds) < 2:
+        msg = f"datalist must have at least two folds, to hold one out: got {list(folds)}. Give "
+        msg += "--folds to `spine-monai convert`."
+        raise ValueError(msg)
+    for fold in folds:
+        for network in networks:
+            if (bundle / "predictions" / network / f"fold-{fold}.npz").is_file():
+                continue
+            place = bundle / "runs" / network / f"fold-{fold}"
+            own = {
+                "train_folds": [other for other in folds if other != fold],
+                "val_folds": [fold],
+                "output_dir": str(place),
+                "weights": str(place / "model.pt"),
+            }
+            logger.info("%s network, held out: fold %d", network, fold)
+            run_stage(bundle, f"train_{network}.yaml", {**values, **own}, run_id="training")
+
+
+def _on_all_folds(
+    bundle: Path, network: str, folds: Sequence[int], exclude: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "train_folds": list(folds),
+        "val_folds": list(folds),
+        "val_interval": NEVER,
+        "exclude": list(exclude),
+        "output_dir": str(bundle / "runs" / network / "all-folds"),
+    }
 
 
 def circumstances(command: str, exclude: Sequence[str]) -> dict[str, Any]:
@@ -80,12 +131,12 @@ def circumstances(command: str, exclude: Sequence[str]) -> dict[str, Any]:
 
     Args:
         command: what prints the figures.
-        exclude: subjects that nothing was trained or fitted on.
+        exclude: subjects that the bundle's own weights were not trained or fitted on.
     """
     return {
         "command": command,
-        "held_out": "the stored predictions' folds; each subject scored by a fusion without it",
-        "never_fitted_on": list(exclude),
+        "held_out": "each fold by networks and a fusion that were trained and fitted on the others",
+        "shipped_weights_without": list(exclude),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
         "threads": torch.get_num_threads(),
         "load": [round(value, 2) for value in os.getloadavg()],
@@ -109,7 +160,7 @@ def prepare_bundle(source: Path, target: Path, variant: str | Path | None = None
         write_text(target / "configs" / name, merged if overlay else text)
 
 
-def run_stage(bundle: Path, file: str, values: Mapping[str, Any]) -> None:
+def run_stage(bundle: Path, file: str, values: Mapping[str, Any], *, run_id: str = "run") -> None:
     """Run one training file of a bundle with those of the values whose ids it has."""
     from monai.bundle import ConfigWorkflow
 
@@ -119,6 +170,7 @@ def run_stage(bundle: Path, file: str, values: Mapping[str, Any]) -> None:
     workflow = ConfigWorkflow(
         str(bundle / "configs" / file),
         workflow_type="train",
+        run_id=run_id,
         logging_file=False,
         bundle_root=str(bundle),
         **known,
@@ -129,75 +181,6 @@ def run_stage(bundle: Path, file: str, values: Mapping[str, Any]) -> None:
         workflow.finalize()
     except RuntimeError as error:
         raise root_cause(error) from None
-
-
-def measure_arms(bundle: Path, datalist: str | Path, exclude: Sequence[str] = ()) -> dict[str, Any]:
-    """Score coordinates alone, heatmaps alone and their fusion on the stored predictions.
-
-    The fusion that scores a subject is fitted on the others, without the excluded ones.
-
-    Args:
-        bundle: holds the predictions and ``train_fusion.yaml``.
-        datalist: the reference points of all levels.
-        exclude: subjects that no fusion is fitted on.
-
-    Returns:
-        ``summarize`` of each arm, by its name.
-    """
-    registry = load_registry(parse_config(bundle, "inference.yaml")["landmark_set"])
-    items = fusion_items(bundle / "predictions/heatmap", bundle / "predictions/coordinates")
-    references = {item["id"]: item["points_lps"] for item in read_datalist(datalist)}
-    arms: dict[str, list[CaseResult]] = {"coordinates": [], "heatmap": [], "fused": []}
-    for subject in sorted({item["subject"] for item in items}):
-        fusion = _fit_without(bundle, [subject, *exclude])
-        for item in (item for item in items if item["subject"] == subject):
-            for arm, points_ij in _decode(item, fusion).items():
-                arms[arm].append(_case_result(item, points_ij, references[item["id"]]))
-    summary: dict[str, Any] = {arm: summarize(results, registry) for arm, results in arms.items()}
-    return summary | {"errors_mm": _error_table(arms, registry)}
-
-
-def _fit_without(bundle: Path, subjects: Sequence[str]) -> FusionModel:
-    parser = parse_config(bundle, "train_fusion.yaml", exclude=list(subjects))
-    parser["train::handlers"] = parser["train::handlers"][:1]  # no curves for these fits
-    parser.get_parsed_content("initialize")
-    parser.get_parsed_content("train::trainer").run()
-    fusion: FusionModel = parser.get_parsed_content("network")
-    return fusion.cpu().eval()
-
-
-def _decode(item: Mapping[str, Any], fusion: FusionModel) -> dict[str, NDArray[np.float64]]:
-    """(N, 2) points_ij of each arm."""
-    logits, predicted_ij = item["image"][None], item["predicted_ij"][None]
-    fused = fusion.decode(logits, predicted_ij, item["spacing_mm"][None])
-    heatmap_ij = decode_heatmaps(logits.double().sigmoid())
-    return {
-        "coordinates": predicted_ij[0].double().numpy(),
-        "heatmap": heatmap_ij[0].numpy(),
-        "fused": fused.points_ij[0].double().numpy(),
-    }
-
-
-def _case_result(
-    item: Mapping[str, Any], points_ij: NDArray[np.float64], reference: Mapping[str, Any]
-) -> CaseResult:
-    affine = item["ras_from_index"]
-    return CaseResult(
-        item["id"],
-        item["subject"],
-        points_lps_from_ij(points_ij, affine),
-        {name: np.asarray(point) for name, point in reference.items() if point is not None},
-        lps_from_column_row(affine),
-    )
-
-
-def _error_table(
-    arms: Mapping[str, Sequence[CaseResult]], registry: LandmarkRegistry
-) -> dict[str, dict[str, list[float]]]:
-    return {
-        arm: {r.case: r.in_plane_errors(registry).round(2).tolist() for r in results}
-        for arm, results in arms.items()
-    }
 
 
 def _read_variant(source: Path, variant: str | Path, texts: Iterable[str]) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def _warnings(landmarks: LandmarkSet) -> list[dict[str, str]]:
     unsure = [name for name, status in pairs if status != "found"]
     warnings = []
     if unsure:
-        message = f"look at {', '.join(unsure)}: their confidence is low, or they were not found"
+        message = f"look at {', '.join(unsure)}: their confidence is low, their radius is wide, or "
+        message += "they were not found"
         warnings.append({"code": "uncertain_landmarks", "message": message})
     if landmarks.out_of_order:
         names = "; ".join(f"{upper} and {lower}" for upper, lower in landmarks.out_of_order)

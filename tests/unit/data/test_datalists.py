@@ -16,7 +16,7 @@ from spine_monai.data import (
     write_datalist,
 )
 from spine_monai.data.datalists import points_tensor
-from spine_monai.landmarks import LUMBAR11
+from spine_monai.landmarks import LUMBAR11, LUMBAR13
 
 POINTS = {"T12": [9.0, 9.0, 9.0], "L1": [1.5, -2.5, 3.25], "L2": None}
 
@@ -147,6 +147,54 @@ def test_no_item_left_is_refused(datalist, options):
 def test_a_training_item_has_only_what_the_networks_need(datalist):
     first = load_datalist(datalist)[0]
     assert first.keys() == {"id", "subject", "image", "points_lps"}
+
+
+def test_each_item_comes_once_for_each_view(datalist):
+    """As YAML gives the views: lists of names, with null for an end that is not cut."""
+    views = [[None, None], ["L1-L2", None], [None, "L5"], ["T12-L1", "L3"]]
+    items = load_datalist(datalist, folds=[0], views=views)
+    expected = [(None, None), (2, None), (None, 9), (0, 5)]
+    assert [one["id"] for one in items] == ["a1"] * 4 + ["a2"] * 4
+    assert [one["view"] for one in items] == expected * 2
+    (whole,) = load_datalist(datalist, folds=[1])
+    (cut,) = load_datalist(datalist, folds=[1], views=views[1:2])
+    assert cut.keys() == whole.keys() | {"view"}
+    assert torch.equal(cut["points_lps"].isnan(), whole["points_lps"].isnan())
+
+
+def test_a_view_counts_its_landmarks_in_the_registry(datalist):
+    options = {"folds": [1], "landmark_set": "lumbar13", "views": [["L1-L2", None]]}
+    (cut,) = load_datalist(datalist, **options)
+    assert cut["view"] == (LUMBAR13.names.index("L1-L2"), None) == (4, None)
+
+
+def test_a_view_of_a_landmark_that_is_not_in_the_set_is_refused(datalist):
+    with pytest.raises(ValueError, match="T12"):
+        load_datalist(datalist, views=[["T12", None]])
+
+
+def test_the_views_of_a_case_do_not_share_their_item(datalist):
+    first, second = load_datalist(datalist, folds=[1], views=[[None, None], ["L2", None]])
+    first["id"] = "changed"
+    assert second["id"] == "b1"
+
+
+def test_each_slice_comes_once_for_each_view(study, tmp_path):
+    image = study.write_nifti(tmp_path / "a.nii.gz")
+    write_datalist([item("a1", image=str(image))], tmp_path / "list.json", "lumbar11")
+    items = load_datalist(tmp_path / "list.json", slices="all", views=[["L1", None], [None, "L2"]])
+    pairs = [(one["slice_index"], one["view"]) for one in items]
+    assert pairs == [(index, view) for index in range(5) for view in ((1, None), (None, 3))]
+
+
+def test_without_views_an_item_has_none(datalist):
+    assert all("view" not in one for one in load_datalist(datalist, views=[]))
+
+
+def test_the_landmark_set_chooses_the_points(datalist):
+    points = load_datalist(datalist, landmark_set="lumbar13")[0]["points_lps"]
+    known = ~torch.isnan(points).any(-1)
+    assert [LUMBAR13.names[i] for i in torch.nonzero(known)[:, 0]] == ["T12", "L1"]
 
 
 def test_points_stand_in_the_order_of_the_registry():

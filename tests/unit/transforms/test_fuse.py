@@ -54,11 +54,13 @@ def item_with_peaks(peaks_ij, spacing=(1.3, 1.7), predicted_ij=None):
     return {
         "heatmaps": MetaTensor(logits, affine=affine),
         "coordinates": torch.from_numpy((predicted + 0.5) / SHAPE).float(),
+        "image": MetaTensor(torch.zeros(1, *SHAPE), affine=affine),
     }
 
 
 def fuse(item, landmark_set, **options):
     fusion = options.pop("fusion", None) or FusionModel(len(item["heatmaps"]))
+    options = {"reported_set": landmark_set} | options
     transform = FuseHeatmapsd("heatmaps", fusion=fusion, landmark_set=landmark_set, **options)
     return transform(item)["landmarks"]
 
@@ -117,7 +119,38 @@ def test_heatmaps_of_another_landmark_set_are_refused():
 
 
 def test_a_missing_key_is_an_error_unless_allowed(three):
-    options = {"fusion": FusionModel(3), "landmark_set": three}
+    options = {"fusion": FusionModel(3), "landmark_set": three, "reported_set": three}
     assert FuseHeatmapsd("heatmaps", allow_missing_keys=True, **options)({"id": 1}) == {"id": 1}
     with pytest.raises(KeyError, match="heatmaps"):
         FuseHeatmapsd("heatmaps", **options)({"id": 1})
+
+
+def test_the_coordinates_may_be_given_on_another_grid(three):
+    """A canvas of half the resolution, shifted: the same place in the patient is meant."""
+    peaks = [[(9, 30), (25, 30)], [(28, 21)], [(47, 12)]]
+    item = item_with_peaks(peaks, predicted_ij=[(24, 31), (28, 21), (47, 12)])
+    coarse = np.diag([2.0, 2.0, 1.0, 1.0])
+    coarse[:2, 3] = [-7.0, -3.0]
+    canvas = (50, 30)
+    affine = affine_of((1.3, 1.7)) @ coarse
+    on_canvas = (np.array([(24, 31), (28, 21), (47, 12)]) - coarse[:2, 3]) / 2
+    item["coordinates"] = torch.from_numpy((on_canvas + 0.5) / canvas).float()
+    item["image"] = MetaTensor(torch.zeros(1, *canvas), affine=torch.from_numpy(affine))
+    expected = grid_as_itk(affine_of((1.3, 1.7))).TransformIndexToPhysicalPoint((30, 25, 0))
+    np.testing.assert_allclose(fuse(item, three).points_lps[0], expected, atol=0.05)
+
+
+def test_only_the_reported_landmarks_are_reported(three, tmp_path):
+    (tmp_path / "two.yaml").write_text(
+        THREE.replace("name: three", "name: two", 1).replace("  - {name: L3, kind: vertebra}\n", "")
+    )
+    item = item_with_peaks([[(9, 30)], [(28, 21)], [(47, 12)]])
+    found = fuse(item, three, reported_set=str(tmp_path / "two.yaml"))
+    assert found.registry.names == ("L3-L4", "L4")
+    np.testing.assert_allclose(found.points_lps, fuse(item, three).points_lps[1:])
+
+
+def test_a_reported_landmark_that_no_channel_has_is_refused(three):
+    item = item_with_peaks([[(9, 30)], [(28, 21)], [(47, 12)]])
+    with pytest.raises(ValueError, match="reported_set must be a part of three: T12-L1"):
+        fuse(item, three, reported_set="lumbar11")

@@ -96,10 +96,10 @@ def test_a_circle_holds_the_radius(picture_of, place_of, landmarks):
 def test_an_uncertain_landmark_has_a_dashed_circle(picture_of, landmarks):
     def drawn_left_of_the_middle(confidence):
         sure = np.full(11, confidence)
-        radii = np.full(11, 15.0)
+        radii = np.full(11, 8.0)
         picture = picture_of(only(landmarks, "L4", confidence=sure, radius95_mm=radii))
         found = pixels_of(picture, VERTEBRA)
-        return (found[:, 1] < found[:, 1].min() + 50).sum()  # away from the label
+        return (found[:, 1] < found[:, 1].min() + 26).sum()  # away from the label
 
     assert drawn_left_of_the_middle(0.2) < 0.8 * drawn_left_of_the_middle(0.9)
 

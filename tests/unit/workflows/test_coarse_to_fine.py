@@ -1,0 +1,90 @@
+"""Two looks at one slice in a real Ignite engine; the oracle of every place is SimpleITK."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from monai.data import DataLoader, MetaTensor
+from monai.engines import EnsembleEvaluator
+
+from spine_monai.geometry import points_lps_from_ij
+from spine_monai.workflows.coarse_to_fine import CoarseToFine
+
+SHAPE, SPOT = (90, 66), (31, 44)
+CANVAS, WINDOW = (128, 112), (32, 24)
+
+
+class FindsTheSpot(torch.nn.Module):
+    """Edge fractions of the brightest pixel, for two landmarks."""
+
+    def forward(self, image):
+        height, width = image.shape[-2:]
+        flat = image.flatten(1).argmax(1)
+        rows, columns = (flat // width + 0.5) / height, (flat % width + 0.5) / width
+        return torch.stack([rows, columns], -1)[:, None].expand(-1, 2, -1)
+
+
+class ShowsTheImage(torch.nn.Module):
+    """Two heatmaps: the image, and the image upside down in brightness."""
+
+    def forward(self, image):
+        assert not self.training
+        return torch.cat([image, -image], 1)
+
+
+def affine():
+    upright = np.array([[0, 0, 1.0], [0, -1.0, 0], [-1.0, 0, 0]])
+    turn = nib.eulerangles.euler2mat(z=0.2, y=-0.1, x=0.15)
+    return nib.affines.from_matvec(turn @ upright * [1.2, 1.3, 4.0], [7.0, 62.0, 95.0])
+
+
+def place_of_the_spot():
+    """LPS point of the bright pixel, by SimpleITK."""
+    lps_from_index = np.diag([-1, -1, 1, 1]) @ affine()
+    spacing = np.linalg.norm(lps_from_index[:3, :3], axis=0)
+    grid = sitk.Image([*SHAPE, 1], sitk.sitkUInt8)
+    grid.SetSpacing(spacing.tolist())
+    grid.SetDirection((lps_from_index[:3, :3] / spacing).ravel().tolist())
+    grid.SetOrigin(lps_from_index[:3, 3].tolist())
+    return np.array(grid.TransformIndexToPhysicalPoint((*SPOT, 0)))
+
+
+@pytest.fixture(scope="module")
+def output():
+    image = torch.full((1, *SHAPE), 0.25)
+    image[0, SPOT[0], SPOT[1]] = 1.0
+    evaluator = EnsembleEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader([{"image": MetaTensor(image, affine=affine())}], batch_size=1),
+        networks=[FindsTheSpot(), ShowsTheImage()],
+        pred_keys=["coordinates", "heatmaps"],
+        iteration_update=CoarseToFine(CANVAS, WINDOW),
+    )
+    evaluator.run()
+    return evaluator.state.output[0]
+
+
+def test_both_looks_have_their_sizes(output):
+    assert output["image"].shape == (1, *CANVAS)
+    assert output["coordinates"].shape == (2, 2)
+    assert output["heatmaps"].shape == (2, *WINDOW)
+
+
+def test_the_window_lies_about_the_coordinates_and_knows_its_place(output):
+    row, column = divmod(int(output["heatmaps"][0].argmax()), WINDOW[1])
+    found = points_lps_from_ij([row, column], output["heatmaps"].affine)
+    np.testing.assert_allclose(found, place_of_the_spot(), atol=1e-4)
+    assert abs(row - WINDOW[0] / 2) <= 1
+    assert abs(column - WINDOW[1] / 2) <= 1
+
+
+def test_the_canvas_knows_its_place(output):
+    row, column = divmod(int(output["image"][0].argmax()), CANVAS[1])
+    found = points_lps_from_ij([row, column], output["image"].affine)
+    np.testing.assert_allclose(found, place_of_the_spot(), atol=1e-4)
+
+
+def test_the_corners_are_the_slices_own_not_the_canvas(output):
+    expected = points_lps_from_ij(np.array([[0, 0], [89, 65]]), affine())
+    np.testing.assert_allclose(output["corners_lps"], expected, atol=1e-4)
