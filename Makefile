@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DATA ?= $(SPINE_MONAI_DATA)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-heavy check bench docs clean
+.PHONY: help setup demo test test-heavy check bench bench-accuracy docs clean
 
 help:  ## list the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,6 +37,10 @@ check: $(READY)  ## lint, format, types, spelling, layers
 
 bench: $(READY)  ## measure, and write docs/benchmarks/*.json
 	$(BIN)/python -m pytest -q -s tests/benchmark
+
+bench-accuracy: $(READY)  ## cross-validate every method on DATA (hours); then tables and pictures
+	$(BIN)/python tests/benchmark/accuracy.py --data $(DATA) $(if $(ARMS),--arms $(ARMS))
+	$(BIN)/python tests/benchmark/accuracy_page.py
 
 docs: $(READY)  ## write the reference pages that are made from the code
 	$(BIN)/python tests/tools/make_reference.py docs/reference

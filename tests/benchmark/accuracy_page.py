@@ -1,0 +1,270 @@
+# ruff: noqa: E501 - the page's own text
+"""The page of the accuracy benchmark: tables from accuracy.json, pictures from kept predictions.
+
+    python tests/benchmark/accuracy_page.py --work bench_output
+
+Writes docs/benchmarks/accuracy.md and docs/benchmarks/accuracy/*.png; `make bench-accuracy` calls
+it after ``accuracy.py``.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "docs" / "benchmarks" / "accuracy.json"
+PAGE = ROOT / "docs" / "benchmarks" / "accuracy.md"
+HEADLINE = "default: chain"
+COLUMNS = ("MRE mm", "median mm", *(f"within {t} mm" for t in (2, 4, 6, 8)), "level shifts")
+PAPER_LOSSES = {
+    "coordinates": "1.67e-4 validation, 7.81e-5 training (MSE)",
+    "heatmap": "1.64e-4 validation, 1.91e-4 training (BCE)",
+}
+
+
+def main() -> None:
+    """Write the page and its pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=ROOT / "bench_output")
+    options = parser.parse_args()
+    figures = json.loads(FIGURES.read_text())
+    curves = read_curves(options.work / "default" / "runs")
+    PAGE.write_text(page(figures, curves))
+    from pictures import draw_all
+
+    draw_all(figures, options.work, curves, PAGE.parent / "accuracy")
+
+
+def page(figures: Mapping[str, Any], curves: Mapping[str, Any]) -> str:
+    """Return the page's text."""
+    rows, headline = figures["rows"], figures["rows"][HEADLINE]
+    best = max(rows, key=lambda row: rows[row]["overall"]["sdr"]["8"])
+    parts = [
+        "# Accuracy on real images",
+        INTRODUCTION,
+        "## Headline",
+        headline_text(figures, best),
+        "## All rows",
+        "In the plane of the slice; 95 % intervals from a bootstrap over subjects in brackets.",
+        table(rows),
+        "### Differences on the same folds",
+        difference_table(figures["differences"]),
+        "### Without the flagged subjects",
+        flagged_text(headline),
+        "### Landmark by landmark (headline)",
+        landmark_table(headline),
+        "## Losses at the end of training",
+        loss_table(curves),
+        "## Confidence",
+        confidence_text(figures["confidence"]),
+        "## What was settled on these folds, and what was not run",
+        SETTLED,
+        "## Pictures",
+        *(f"![{title}](accuracy/{name}.png)\n\n{title}." for name, title in PICTURES.items()),
+        "## Circumstances",
+        f"`{figures['command']}`; {figures['machine']}, {figures['threads']} threads, load "
+        f"{figures['load']}, {figures['software']}. Networks are trained with seed 0.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+INTRODUCTION = """Sagittal T2 SPACE of 28 subjects of SPIDER (van der Graaf et al. 2024, CC BY 4.0), 308 landmarks,
+flagged subjects in; four folds by subject, given with the data. For each fold the networks are trained on the other three,
+and everything that is fitted afterwards (sigma, temperature, chain, radii) uses the other folds' out-of-fold predictions only. One
+slice, the middle one; no test-time augmentation, no ensemble. A hit is an error of at most 8 mm in the plane of the slice.
+
+Common protocol, affordable on two CPU cores: bfloat16, Adam (AdamW for coordinates) with a one-cycle schedule, 80 epochs of 24 steps
+of 4 windows (256 x 128 pixels of 1.2 mm) for heatmaps, 170 epochs of 12 steps of 8 canvases for coordinates, all slices of a
+subject as samples; every heatmap network at no more than 25 GFLOP at 512 x 512. No row was trained at the paper's full size."""
+
+SETTLED = """Networks, augmentation, schedule and window were set before the first fold was trained, and not changed. The chain's rules
+were, after looking at held-out results, so the chain's last landmarks are flattered:
+
+- Absence costs by how far the missing landmark would lie within the image (after folds 0 and 1: two landmarks of sub-107 in
+  view had been called absent), and at least one landmark is always in view (after all folds: all of sub-241 had been called absent).
+- The coordinates have two weights, for columns whose last landmark is in view and for cut ones (after folds 0 to 2). With one
+  weight, images cut at the sacrum drove it to nothing, and sub-107, whose heatmaps are a level off at seven landmarks, was named a level off
+  as a whole; the coordinates knew better. `chain without coordinates` shows what that is worth.
+- Steps scatter by Student's distribution with 20 degrees of freedom (after all folds; 4 and 1000 missed more).
+- The radius leaves out the correction for small samples, which asked for nearly the largest score of all (a radius of 28 mm).
+
+What is missed: in sub-241 the collapsed L1 is skipped, so T12-L1 and L1 are a level high; in sub-050 (scoliosis, operated) three
+points lie beside the deformed level, two of them by 12 mm. Both are flagged as heavily deformed in the data. sub-107 has the well-formed disc below L5-S1 that looks like a
+level of its own; it is right, but no warning says that its numbering is in doubt.
+
+Not run yet, though the configuration is there: FCN-8s, SpatialConfiguration-Net, stacked hourglass and HRNet under the same protocol
+(`make bench-accuracy ARMS="fcn scn hourglass hrnet"`), and the paper's pair at full size (`--variant paper`). Not built yet: numerical coordinate regression
+from heatmaps, adaptive targets, sigma predicted for each image, test-time augmentation, fold ensembles, ablations and smaller training sets."""
+
+PICTURES = {
+    "loss_coordinates": "Losses of the coordinate network, four folds (the paper's figure 7)",
+    "loss_heatmap": "Losses of the heatmap network, four folds (the paper's figure 8)",
+    "augmentation": "Preprocessing and augmentation (the paper's figure 6)",
+    "product": "Heatmaps before and after the product (the paper's figures 8 and 9)",
+    "subjects": "The best, the median and the worst subject of the headline",
+    "cumulative": "Cumulative error of some rows",
+    "sigma": "Given sigma of the product",
+    "coverage": "Coverage of the radius, and misses left when the least certain are set aside",
+}
+
+
+def headline_text(figures: Mapping[str, Any], best: str) -> str:
+    """Say the headline's figures beside the goals, and the best of all rows."""
+    overall = figures["rows"][HEADLINE]["overall"]
+    errors = [error for case in figures["cases"][HEADLINE].values() for error in case]
+    hits = sum(error <= 8 for error in errors)
+    subjects = sum(all(e <= 8 for e in case) for case in figures["cases"][HEADLINE].values())
+    other = figures["rows"][best]["overall"]["sdr"]["8"]
+    goals = [
+        ("within 8 mm", f"{hits} of {len(errors)}", "307 of 308"),
+        ("within 6 mm", percent(overall["sdr"]["6"]), "99 %"),
+        ("within 4 mm", percent(overall["sdr"]["4"]), "95 %"),
+        ("MRE", f"{overall['mre_mm']:.2f} mm", "1.5 mm"),
+        ("level shifts", str(overall["level_shifts"]), "0"),
+        ("subjects with all eleven", f"{subjects} of 28", "27 of 28"),
+    ]
+    lines = ["| | reached | goal |", "|---|---|---|"]
+    lines += [f"| {name} | {reached} | {goal} |" for name, reached, goal in goals]
+    return (
+        f"`{HEADLINE}` (docs/decisions/0008, named before its run): the shipped configuration.\n\n"
+        + "\n".join(lines)
+        + f"\n\nBest of all rows: `{best}` with {percent(other)} within 8 mm; named as such only."
+    )
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    """Return one line for each row of the benchmark."""
+    lines = ["| row | " + " | ".join(COLUMNS) + " | all eleven |"]
+    lines.append("|---" * (len(COLUMNS) + 2) + "|")
+    for row, summary in rows.items():
+        overall, between = summary["overall"], summary["overall"]["intervals"]
+        cells = [
+            with_interval(overall[k], between.get(k), "{:.2f}") for k in ("mre_mm", "median_mm")
+        ]
+        cells += [
+            with_interval(overall["sdr"][t], between.get(f"sdr_{t}"), "{:.1%}") for t in "2468"
+        ]
+        cells.append(str(overall["level_shifts"]))
+        cells.append(percent(overall["all_within_8mm"]))
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def difference_table(differences: Mapping[str, Any]) -> str:
+    """Return one line for each pair of rows."""
+    lines = ["| | share within 8 mm, difference | 95 % interval |", "|---|---|---|"]
+    for title, value in differences.items():
+        low, high = value["interval"]
+        lines.append(f"| {title} | {value['sdr_8']:+.1%} | {low:+.1%} to {high:+.1%} |")
+    return "\n".join(lines)
+
+
+def flagged_text(headline: Mapping[str, Any]) -> str:
+    """Say what the headline comes to on the subjects without a flag."""
+    plain = headline["without_flagged"]
+    return (
+        f"{plain['n']} landmarks: {percent(plain['sdr']['8'])} within 8 mm, "
+        f"{percent(plain['sdr']['4'])} within 4 mm, MRE {plain['mre_mm']:.2f} mm."
+    )
+
+
+def landmark_table(headline: Mapping[str, Any]) -> str:
+    """Return one line for each landmark."""
+    lines = [
+        "| landmark | MRE mm | median mm | within 4 mm | within 8 mm |",
+        "|---|---|---|---|---|",
+    ]
+    for name, own in headline["landmarks"].items():
+        sdr = own["sdr"]
+        lines.append(
+            f"| {name} | {own['mre_mm']:.2f} | {own['median_mm']:.2f} | {percent(sdr['4'])} | "
+            f"{percent(sdr['8'])} |"
+        )
+    return "\n".join(lines)
+
+
+def loss_table(curves: Mapping[str, Any]) -> str:
+    """Return the last training and validation losses, mean over the folds."""
+    lines = ["| network | training | validation | the paper's |", "|---|---|---|---|"]
+    for network, folds in curves.items():
+        last = {
+            tag: sum(last_mean(fold[tag]) for fold in folds.values()) / len(folds)
+            for tag in ("train_loss", "val_loss")
+        }
+        lines.append(
+            f"| {network} | {last['train_loss']:.2e} | {last['val_loss']:.2e} | "
+            f"{PAPER_LOSSES[network]} |"
+        )
+    note = (
+        "Ours are smooth L1 (coordinates) and binary cross-entropy with wider targets (heatmaps): "
+    )
+    return "\n".join(lines) + f"\n\n{note}the numbers stand side by side, they do not compare."
+
+
+def confidence_text(confidence: Mapping[str, Any]) -> str:
+    """Return the tables of coverage, risk and statuses."""
+    lines = ["| wanted coverage | reached | median radius |", "|---|---|---|"]
+    for level, value in confidence["coverage"].items():
+        low, high = value["interval"]
+        lines.append(
+            f"| {float(level):.0%} | {value['share']:.1%} ({low:.1%} to {high:.1%}) | "
+            f"{value['median_radius_mm']:.1f} mm |"
+        )
+    lines += ["", "| most certain share kept | landmarks | misses among them |", "|---|---|---|"]
+    lines += [
+        f"| {float(share):.0%} | {value['kept']} | {value['misses']} |"
+        for share, value in confidence["risk"].items()
+    ]
+    lines += ["", "| images | landmark: status | count |", "|---|---|---|"]
+    lines += [
+        f"| {images} | {status} | {count} |"
+        for images, counts in confidence["statuses"].items()
+        for status, count in counts.items()
+    ]
+    return "\n".join(lines)
+
+
+def read_curves(runs: Path) -> dict[str, dict[str, dict[str, list[tuple[int, float]]]]]:
+    """Return (step, value) of each scalar, by network and fold."""
+    return {
+        network.name: {fold.name: _scalars(fold) for fold in sorted(network.glob("fold-*"))}
+        for network in sorted(runs.iterdir())
+        if network.name in PAPER_LOSSES
+    }
+
+
+def _scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    scalars: dict[str, list[tuple[int, float]]] = {}
+    for file in sorted(folder.glob("events.*")):
+        events = EventAccumulator(str(file), size_guidance={"scalars": 0})
+        events.Reload()
+        for tag in events.Tags()["scalars"]:
+            scalars.setdefault(tag, []).extend((e.step, e.value) for e in events.Scalars(tag))
+    return scalars
+
+
+def last_mean(curve: Sequence[tuple[int, float]]) -> float:
+    """Return the mean of a curve's last twentieth."""
+    tail = curve[-max(1, len(curve) // 20) :]
+    return sum(value for _, value in tail) / len(tail)
+
+
+def percent(share: float) -> str:
+    """Return a share as text."""
+    return f"{share:.1%}".replace("%", " %")
+
+
+def with_interval(value: float | None, interval: Sequence[float | None] | None, form: str) -> str:
+    """Return a figure with its interval."""
+    if value is None:
+        return "inf"
+    ends = [form.format(v) if v is not None else "inf" for v in interval or ()]
+    return form.format(value) + (f" ({' to '.join(ends)})" if ends else "")
+
+
+if __name__ == "__main__":
+    main()
