@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, run, verify_metadata, ver
 from spine_monai.cli import main
 from spine_monai.data import write_datalist
 from spine_monai.data.synthetic import make_study
-from spine_monai.landmarks import LUMBAR11
+from spine_monai.landmarks import LUMBAR11, LUMBAR13
 from spine_monai.networks import save_weights
 from spine_monai.workflows.bundle import parse_config
 from spine_monai.workflows.causes import root_cause
@@ -24,9 +24,14 @@ from spine_monai.workflows.training import run_training
 
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
 WORKFLOWS = (*TRAININGS, "inference.yaml")
-VARIANTS = ("paper",)
+HEATMAP_VARIANTS = ("fcn", "hourglass", "hrnet", "scn")
+VARIANTS = ("paper", "whole_image", "xception_fc", *HEATMAP_VARIANTS)
 TINY = {
-    "image_size": [64, 64],
+    "spacing_mm": 4.0,
+    "canvas_size": [80, 64],
+    "roomy_size": [88, 64],
+    "window_size": [72, 48],
+    "coordinates_input_size": 64,
     "target_sigma_px": 1.5,
     "epochs": 2,
     "batch_size": 2,
@@ -97,14 +102,20 @@ def run_stage(bundle, name, datalist, **values):
 
 
 @pytest.fixture(scope="module")
-def paper_weights(bundle, tmp_path_factory):
-    """Untrained weights of the paper's size, under the ids of inference.yaml."""
-    parser = ConfigParser(config_of(bundle, "inference.yaml"))
-    parser.update(config_of(bundle, "variants/paper.yaml"))
-    folder = tmp_path_factory.mktemp("paper")
-    for part in ("heatmap", "coordinates"):
-        save_weights(parser.get_parsed_content(f"{part}_network_def"), folder / f"{part}.pt")
-    return {f"{part}_weights": str(folder / f"{part}.pt") for part in ("heatmap", "coordinates")}
+def variant_weights(bundle, tmp_path_factory):
+    """Untrained weights of a variant's networks, under the ids of inference.yaml."""
+
+    def of(variant):
+        parser = ConfigParser(config_of(bundle, "inference.yaml"))
+        parser.update(config_of(bundle, f"variants/{variant}.yaml"))
+        folder = tmp_path_factory.mktemp(variant)
+        for part in ("heatmap", "coordinates", "fusion"):
+            name = "fusion_def" if part == "fusion" else f"{part}_network_def"
+            save_weights(parser.get_parsed_content(name), folder / f"{part}.pt")
+        return {f"{part}_weights": str(folder / f"{part}.pt") for part in parts}
+
+    parts = ("heatmap", "coordinates", "fusion")
+    return of
 
 
 @pytest.fixture
@@ -114,9 +125,12 @@ def values(request, datalist, trained, demo_series):
     def of(name, variant):
         if name == "train_fusion.yaml":
             return {"dataset_dir": str(trained / "predictions")}
+        if name == "train_heatmap.yaml":
+            predictions = str(trained / "predictions" / "coordinates")
+            return {"datalist": str(datalist), "coordinates_dir": predictions}
         if name != "inference.yaml":
             return {"datalist": str(datalist)}
-        weights = request.getfixturevalue("paper_weights") if variant == "paper" else {}
+        weights = request.getfixturevalue("variant_weights")(variant) if variant else {}
         return {"dataset_dir": str(demo_series)} | weights
 
     return of
@@ -153,7 +167,7 @@ def test_the_metadata_are_complete_and_in_the_registrys_order(bundle):
     assert meta["version"] in meta["changelog"]
     for key in ("network_data_format", "coordinates_data_format"):
         channels = meta[key]["outputs"]["pred"]["channel_def"]
-        assert tuple(channels[str(index)] for index in range(11)) == LUMBAR11.names
+        assert tuple(channels[str(index)] for index in range(13)) == LUMBAR13.names
 
 
 def test_the_metadata_fit_monais_schema(bundle, tmp_path):
@@ -171,8 +185,13 @@ def test_the_preprocessing_is_the_same_in_every_workflow(bundle):
         config_of(bundle, "inference.yaml")["preprocessing_steps"],
     ]
     assert lists[0] == lists[1] == lists[2]
-    sizes = [config_of(bundle, name)["image_size"] for name in WORKFLOWS if "fusion" not in name]
-    assert sizes[0] == sizes[1] == sizes[2]
+    coordinates, inference = (config_of(bundle, f) for f in (TRAININGS[1], "inference.yaml"))
+    heatmap = config_of(bundle, TRAININGS[0])
+    assert inference["canvas_size"] == coordinates["canvas_size"]
+    assert inference["window_size"] == heatmap["window_size"]
+    assert inference["spacing_mm"] == coordinates["spacing_mm"] == heatmap["spacing_mm"]
+    sigma_mm = heatmap["target_sigma_px"] * heatmap["spacing_mm"]
+    assert inference["target_sigma_mm"] == pytest.approx(sigma_mm)
 
 
 def test_the_networks_of_training_and_inference_are_the_same(bundle):
@@ -180,7 +199,8 @@ def test_the_networks_of_training_and_inference_are_the_same(bundle):
     heatmap = config_of(bundle, "train_heatmap.yaml")
     coordinates = config_of(bundle, "train_coordinates.yaml")
     assert inference["heatmap_network_def"] == heatmap["heatmap_network_def"]
-    assert inference["coordinates_width"] == coordinates["coordinates_width"]
+    for key in ("coordinates_width", "coordinates_input_size", "landmark_set", "num_landmarks"):
+        assert inference[key] == coordinates[key]
     assert inference["target_sigma_mm"] == config_of(bundle, "train_fusion.yaml")["target_sigma_mm"]
 
 
@@ -245,8 +265,11 @@ def test_training_gives_a_complete_bundle(trained, datalist, tmp_path):
         *("model.pt", "model_coordinates.pt", "fusion.pt")
     }
     metrics = json.loads((trained / "metrics.json").read_text())
-    assert metrics["fused"]["overall"]["n"] == 21
-    assert metrics["coordinates"]["subjects"] == 2
+    assert metrics["fused"]["overall"]["n"] == 43
+    assert metrics["coordinates"]["subjects"] == 4
+    assert {path.name for path in (trained / "predictions" / "heatmap").iterdir()} == {
+        *("fold-0.npz", "fold-1.npz", "fold-2.npz")
+    }
     arguments = ["localize", datalist, "--out", tmp_path, "--bundle", trained]
     assert main(list(map(str, arguments))) == 0
     assert len(list(tmp_path.glob("*/landmarks.json"))) == 4
@@ -254,15 +277,17 @@ def test_training_gives_a_complete_bundle(trained, datalist, tmp_path):
 
 def test_training_stores_predictions_of_the_held_out_fold_alone(trained):
     with np.load(trained / "predictions" / "heatmap" / "fold-0.npz") as stored:
-        assert stored["ids"].tolist() == ["case-2", "case-3"]
-        assert stored["outputs"].shape == (2, 11, 64, 64)
-        assert np.isnan(stored["points_lps"][0]).any(-1).sum() == 1
+        assert stored["ids"].tolist() == ["case-2"] * 5 + ["case-3"] * 5
+        assert stored["outputs"].shape == (10, 13, 72, 48)
+        assert np.isnan(stored["points_lps"][0]).any(-1).sum() == 3  # L3, and two at the head
+        assert stored["in_view"][0].sum() == 10
+        assert stored["in_view"][1].tolist()[2:5] == [False, True, True]  # cut above L1
 
 
 def test_training_writes_curves(trained):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    curves = EventAccumulator(str(trained / "runs" / "heatmap"))
+    curves = EventAccumulator(str(trained / "runs" / "heatmap" / "fold-0"))
     curves.Reload()
     assert {"train_loss", "val_error_mm", "val_loss"} <= set(curves.Tags()["scalars"])
 
@@ -298,16 +323,17 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(
 
 def test_going_on_with_another_number_of_epochs_is_refused(trained, datalist, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "bundle")
+    place = str(copy / "runs" / "heatmap" / "fold-0")
     with pytest.raises(RuntimeError) as caught:
-        run_stage(copy, "train_heatmap.yaml", datalist, epochs=3)
+        run_stage(copy, "train_heatmap.yaml", datalist, epochs=3, output_dir=place)
     assert "expected 2, got 3" in str(root_cause(caught.value))
 
 
 def test_finished_training_is_not_repeated(trained, datalist, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "bundle")
-    digest = (copy / "models" / "model.pt").read_bytes()
-    run_stage(copy, "train_heatmap.yaml", datalist)
-    assert (copy / "models" / "model.pt").read_bytes() == digest
+    place, weights = copy / "runs" / "heatmap" / "fold-0", tmp_path / "again.pt"
+    run_stage(copy, "train_heatmap.yaml", datalist, output_dir=str(place), weights=str(weights))
+    assert weights.read_bytes() == (place / "model.pt").read_bytes()
 
 
 def test_the_evaluate_overlay_scores_trained_weights(trained, bundle, datalist, tmp_path, caplog):

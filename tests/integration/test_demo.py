@@ -119,7 +119,7 @@ def test_a_case_of_other_weights_is_done_again(run, demo_series, bundle_copy, tm
     study = ["localize", demo_series, "--out", tmp_path / "out"]
     assert run(*study)[0] == 0
     fusion = torch.load(bundle_copy / "models" / "fusion.pt", weights_only=True)
-    fusion["temperature"] = fusion["temperature"] * 2
+    fusion["fusion.temperature"] = fusion["fusion.temperature"] * 2
     torch.save(fusion, bundle_copy / "models" / "fusion.pt")
     code, said = run(*study, "--bundle", bundle_copy)
     assert code == 0

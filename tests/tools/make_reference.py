@@ -55,17 +55,23 @@ def interface() -> str:
     return "\n".join(parts)
 
 
-def figures_table(metrics: dict[str, Any]) -> str:
-    """The three arms of a `metrics.json` with 95 % intervals, as the model card shows them."""
+MODEL_CARD_ROWS = (
+    *("default: coordinates", "default: heatmap"),
+    *("default: product, learned sigma", "default: chain"),
+)
+
+
+def figures_table(rows: dict[str, Any]) -> str:
+    """Some rows of `accuracy.json` with 95 % intervals, as the model card shows them."""
     columns = {"MRE mm": "mre_mm", "median mm": "median_mm", "within 2 mm": "sdr_2"}
     columns |= {"4 mm": "sdr_4", "6 mm": "sdr_6", "8 mm": "sdr_8"}
     columns |= {"level shifts": "level_shift_rate", "all eleven within 8 mm": "all_within_8mm"}
-    head = f"| arm | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
-    rows = [
-        f"| {arm} | {' | '.join(_cell(metrics[arm]['overall'], key) for key in columns.values())} |"
-        for arm in ("coordinates", "heatmap", "fused")
+    head = f"| row | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n"
+    lines = [
+        f"| {arm} | {' | '.join(_cell(rows[arm]['overall'], key) for key in columns.values())} |"
+        for arm in MODEL_CARD_ROWS
     ]
-    return head + "\n".join(rows)
+    return head + "\n".join(lines)
 
 
 def digests_table(models: Path) -> str:
