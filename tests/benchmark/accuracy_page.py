@@ -57,6 +57,8 @@ def page(figures: Mapping[str, Any], curves: Mapping[str, Any]) -> str:
         landmark_table(headline),
         "## Losses at the end of training",
         loss_table(curves),
+        "## What the networks cost",
+        cost_table(),
         "## Confidence",
         confidence_text(figures["confidence"]),
         "## What was settled on these folds, and what was not run",
@@ -201,6 +203,25 @@ def loss_table(curves: Mapping[str, Any]) -> str:
         "Ours are smooth L1 (coordinates) and binary cross-entropy with wider targets (heatmaps): "
     )
     return "\n".join(lines) + f"\n\n{note}the numbers stand side by side, they do not compare."
+
+
+def cost_table() -> str:
+    """Return the costs that cost.py measured."""
+    content = json.loads((FIGURES.parent / "cost.json").read_text())
+    lines = [
+        "| network | parameters | GFLOP | at 512 x 512 | inference, one image | peak | training step | peak |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, own in content["networks"].items():
+        lines.append(
+            f"| {name} | {own['parameters'] / 1e6:.1f} M | {own['gflop']} | "
+            f"{own['gflop_at_512'] or '-'} | {own['inference_ms']} ms | "
+            f"{own['inference_peak_mb']} MB | {own['training_step_ms']} ms "
+            f"({own['training_batch']} images) | {own['training_peak_mb']} MB |"
+        )
+    note = "At the default's sizes: 320 x 320 for coordinates, 256 x 128 for heatmaps; inference in float32, training in bfloat16 "
+    note += f"without the optimizer; load {content['load']}. `{content['command']}`, `cost.json`."
+    return "\n".join(lines) + "\n\n" + note
 
 
 def confidence_text(confidence: Mapping[str, Any]) -> str:

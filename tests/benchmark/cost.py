@@ -1,0 +1,127 @@
+"""What each network costs: parameters, operations, time and memory, inference and training.
+
+    python tests/benchmark/cost.py
+
+Every network runs in a process of its own, so that its peak memory is its own; two threads,
+float32 for inference (one image), bfloat16 for a training step (one batch). Writes
+docs/benchmarks/cost.json.
+"""
+
+import json
+import multiprocessing
+import resource
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from torch.utils.flop_counter import FlopCounterMode
+
+from spine_monai.heatmaps import HeatmapLoss, SmoothCoordinateLoss
+from spine_monai.networks import AutocastInferer
+from spine_monai.workflows.bundle import find_bundle
+from spine_monai.workflows.stages import circumstances
+
+ROOT = Path(__file__).parents[2]
+OUTPUT = ROOT / "docs" / "benchmarks" / "cost.json"
+REPEATS = 7
+HEATMAP, COORDINATES = (256, 128), (320, 320)
+NETWORKS = {
+    "default: coordinates": ("coordinates_network_def", None, COORDINATES, 8),
+    "xception_fc: coordinates": ("coordinates_network_def", "xception_fc", COORDINATES, 8),
+    "default: heatmap": ("heatmap_network_def", None, HEATMAP, 4),
+    "fcn: heatmap": ("heatmap_network_def", "fcn", HEATMAP, 4),
+    "scn: heatmap": ("heatmap_network_def", "scn", HEATMAP, 4),
+    "hourglass: heatmap": ("heatmap_network_def", "hourglass", HEATMAP, 4),
+    "hrnet: heatmap": ("heatmap_network_def", "hrnet", HEATMAP, 4),
+}
+
+
+def main() -> None:
+    """Measure all networks, one process each."""
+    context = multiprocessing.get_context("spawn")
+    costs = {}
+    for name in NETWORKS:
+        with context.Pool(1, maxtasksperchild=1) as pool:
+            costs[name] = pool.apply(measure, (name,))
+        print(name, json.dumps(costs[name]), flush=True)
+    content = circumstances("python tests/benchmark/cost.py", []) | {"networks": costs}
+    OUTPUT.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def measure(name: str) -> dict[str, Any]:
+    """Return the cost of one network."""
+    torch.set_num_threads(2)
+    key, variant, shape, batch = NETWORKS[name]
+    network = network_of(key, variant).to(memory_format=torch.channels_last)
+    before_mb = peak_mb()
+    forward_ms = milliseconds(lambda: infer(network, shape))
+    inference_mb = peak_mb() - before_mb
+    step_ms = milliseconds(lambda: step(network, key, shape, batch))
+    training_mb = peak_mb() - before_mb
+    at_512 = operations(network, (512, 512)) if key.startswith("heatmap") else None
+    return {
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "gflop": round(operations(network, shape) / 1e9, 2),
+        "gflop_at_512": at_512 and round(at_512 / 1e9, 1),
+        "inference_ms": round(forward_ms),
+        "inference_peak_mb": round(inference_mb),
+        "training_step_ms": round(step_ms),
+        "training_batch": batch,
+        "training_peak_mb": round(training_mb),
+    }
+
+
+def network_of(key: str, variant: str | None) -> torch.nn.Module:
+    """Return a network of the bundle's configuration, with a variant on top."""
+    configs = find_bundle(None) / "configs"
+    parser = ConfigParser()
+    parser.read_config(str(configs / "inference.yaml"))
+    if variant:
+        parser.update(ConfigParser.load_config_file(str(configs / "variants" / f"{variant}.yaml")))
+    network: torch.nn.Module = parser.get_parsed_content(key)
+    return network
+
+
+def operations(network: torch.nn.Module, shape: tuple[int, int]) -> int:
+    """Return the floating point operations of one forward pass, multiply and add counted apart."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 1, *shape))
+    total: int = counter.get_total_flops()
+    return total
+
+
+def infer(network: torch.nn.Module, shape: tuple[int, int]) -> None:
+    """Run one image in float32."""
+    with torch.inference_mode():
+        AutocastInferer("float32")(torch.rand(1, 1, *shape), network.eval())
+
+
+def step(network: torch.nn.Module, key: str, shape: tuple[int, int], batch: int) -> None:
+    """Run one training step in bfloat16, without the optimizer's update."""
+    output = AutocastInferer("bfloat16")(torch.rand(batch, 1, *shape), network.train())
+    outputs = output if isinstance(output, list) else [output]
+    loss = HeatmapLoss() if key.startswith("heatmap") else SmoothCoordinateLoss()
+    torch.autograd.backward(sum(loss(one, torch.rand_like(one)) for one in outputs))
+
+
+def milliseconds(call: Any) -> float:
+    """Return the median time of a call, after one to warm up."""
+    call()
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times)
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
