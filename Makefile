@@ -41,6 +41,7 @@ bench: $(READY)  ## measure, and write docs/benchmarks/*.json
 bench-accuracy: $(READY)  ## cross-validate every method on DATA (hours); then tables and pictures
 	$(BIN)/python tests/benchmark/accuracy.py --data $(DATA) $(if $(ARMS),--arms $(ARMS))
 	$(BIN)/python tests/benchmark/cost.py
+	$(BIN)/python tests/benchmark/robustness.py
 	$(BIN)/python tests/benchmark/accuracy_page.py
 
 docs: $(READY)  ## write the reference pages that are made from the code

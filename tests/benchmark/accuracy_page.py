@@ -61,6 +61,8 @@ def page(figures: Mapping[str, Any], curves: Mapping[str, Any]) -> str:
         cost_table(),
         "## Confidence",
         confidence_text(figures["confidence"]),
+        "## Rewritten images",
+        robustness_table(),
         "## What was settled on these folds, and what was not run",
         SETTLED,
         "## Pictures",
@@ -221,6 +223,21 @@ def cost_table() -> str:
         )
     note = "At the default's sizes: 320 x 320 for coordinates, 256 x 128 for heatmaps; inference in float32, training in bfloat16 "
     note += f"without the optimizer; load {content['load']}. `{content['command']}`, `cost.json`."
+    return "\n".join(lines) + "\n\n" + note
+
+
+def robustness_table() -> str:
+    """Return the figures that robustness.py measured."""
+    content = json.loads((FIGURES.parent / "robustness.json").read_text())
+    lines = ["| held-out images | within 8 mm | within 4 mm | median | all eleven |", "|---|---|---|---|---|"]
+    for name, own in content["rows"].items():
+        low, high = own["intervals"]["sdr_8"]
+        lines.append(
+            f"| {name} | {percent(own['sdr']['8'])} ({percent(low)} to {percent(high)}) | "
+            f"{percent(own['sdr']['4'])} | {own['median_mm']:.2f} mm | {percent(own['all_within_8mm'])} |"
+        )
+    note = "The same held-out subjects through `localize` itself, with the weights of their fold, as they are and rewritten. A rewritten "
+    note += f"image is no other scanner. `{content['command']}`, `robustness.json`."
     return "\n".join(lines) + "\n\n" + note
 
 
