@@ -229,7 +229,10 @@ def cost_table() -> str:
 def robustness_table() -> str:
     """Return the figures that robustness.py measured."""
     content = json.loads((FIGURES.parent / "robustness.json").read_text())
-    lines = ["| held-out images | within 8 mm | within 4 mm | median | all eleven |", "|---|---|---|---|---|"]
+    lines = [
+        "| held-out images | within 8 mm | within 4 mm | median | all eleven |",
+        "|---|---|---|---|---|",
+    ]
     for name, own in content["rows"].items():
         low, high = own["intervals"]["sdr_8"]
         lines.append(
