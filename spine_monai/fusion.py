@@ -37,12 +37,15 @@ class FusedPoints(NamedTuple):
         confidence: (B, N) belief that lies within 8 mm of the point.
         covariance_mm2: (B, N, 2, 2) of the belief near the point, along rows and columns.
         radius95_mm: (B, N) radius of the disc that holds 95 % of a Gaussian of that covariance.
+        rival_heat: (B, N) how brightly the landmark's own heatmap, 0 to 1, shows another candidate;
+            ``None`` where candidates were not compared.
     """
 
     points_ij: Tensor
     confidence: Tensor
     covariance_mm2: Tensor
     radius95_mm: Tensor
+    rival_heat: Tensor | None = None
 
 
 def log_product(

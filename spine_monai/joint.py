@@ -15,6 +15,7 @@ from spine_monai.chain import IMPOSSIBLE, SpineChain
 from spine_monai.fusion import FusedPoints, FusionModel, place
 from spine_monai.landmarks import HIT_RADIUS_MM
 
+RIVAL_MM = 12.0  # a candidate further than this is at another level
 OWN_MM = 6.0  # a candidate this close to the truth is the landmark
 FIT_ITERATIONS = 15
 FIT_TOLERANCE = 1e-6  # of the loss; what single precision can tell
@@ -105,9 +106,14 @@ class JointFusion(nn.Module):
         is_known = torch.isfinite(chosen_ij).all(-1) & is_finite[:, None]
         points_ij = points_ij.masked_fill(~is_known[..., None], torch.nan)
         fused = self.fusion.judge(log_map, points_ij, spacing_mm)
-        near = _distances_mm(candidates, points_ij, spacing_mm) <= HIT_RADIUS_MM
+        distances_mm = _distances_mm(candidates, points_ij, spacing_mm)
+        near, is_rival = distances_mm <= HIT_RADIUS_MM, distances_mm > RIVAL_MM
+        rival_heat = (candidates.log_heat.exp() * (is_rival & candidates.is_there)).amax(-1)
         confidence = (beliefs.probabilities[..., : near.shape[-1]] * near).sum(-1).clamp_max(1.0)
-        return fused._replace(confidence=confidence.masked_fill(~is_known, torch.nan))
+        return fused._replace(
+            confidence=confidence.masked_fill(~is_known, torch.nan),
+            rival_heat=rival_heat.masked_fill(~is_known, torch.nan),
+        )
 
 
 def gather_evidence(

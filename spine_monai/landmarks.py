@@ -140,6 +140,8 @@ class LandmarkSet:
         radius95_mm: (N,) radius about the point that holds 95 % of the belief; NaN where absent.
         calibrated: whether confidence and radius were calibrated on held-out subjects.
         min_confidence: below it, or with a radius above 8 mm, a landmark is ``uncertain``.
+        level_in_doubt: whether the last landmark is seen at another level too, so that all of them
+            may be named a level off.
 
     Raises:
         ValueError: an array's shape does not fit the registry.
@@ -151,6 +153,7 @@ class LandmarkSet:
     radius95_mm: FloatArray
     calibrated: bool = False
     min_confidence: float = 0.5
+    level_in_doubt: bool = False
 
     def __post_init__(self) -> None:
         count = len(self.registry)

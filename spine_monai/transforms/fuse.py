@@ -9,12 +9,14 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from spine_monai.fusion import FusionModel
+from spine_monai.fusion import FusedPoints, FusionModel
 from spine_monai.geometry import points_ijk_from_lps, points_lps_from_ij, spacing_mm
 from spine_monai.joint import JointFusion
 from spine_monai.landmarks import LandmarkRegistry, LandmarkSet, load_registry
 from spine_monai.transforms.decode import plain, points_lps_from_fractions
 from spine_monai.transforms.views import corners_lps
+
+DOUBTFUL_HEAT = 0.08  # settled on held-out predictions, see docs/benchmarks/accuracy.md
 
 
 class FuseHeatmapsd(MapTransform):
@@ -96,7 +98,13 @@ class FuseHeatmapsd(MapTransform):
             radius95_mm=fused.radius95_mm[0].double().numpy()[self.rows],
             calibrated=self.fusion.is_calibrated,
             min_confidence=self.min_confidence,
+            level_in_doubt=_is_level_in_doubt(fused),
         )
+
+
+def _is_level_in_doubt(fused: FusedPoints) -> bool:
+    """Whether the last landmark's heatmap shows another level: a well-formed S1-S2 disc does so."""
+    return fused.rival_heat is not None and bool(fused.rival_heat[0, -1] > DOUBTFUL_HEAT)
 
 
 def _rows_of(reported: LandmarkRegistry, registry: LandmarkRegistry) -> list[int]:

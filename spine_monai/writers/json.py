@@ -138,6 +138,11 @@ def _warnings(landmarks: LandmarkSet) -> list[dict[str, str]]:
         message = f"look at {', '.join(unsure)}: their confidence is low, their radius is wide, or "
         message += "they were not found"
         warnings.append({"code": "uncertain_landmarks", "message": message})
+    if landmarks.level_in_doubt:
+        last = landmarks.registry.names[-1]
+        message = f"count the levels yourself: {last} is seen at another level too, as with a "
+        message += "transitional vertebra, so all landmarks may be named a level off"
+        warnings.append({"code": "level_in_doubt", "message": message})
     if landmarks.out_of_order:
         names = "; ".join(f"{upper} and {lower}" for upper, lower in landmarks.out_of_order)
         message = f"look at {names}: they do not follow each other, one may be a level off"

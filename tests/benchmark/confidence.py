@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from spine_monai.joint import JointFusion
 from spine_monai.landmarks import HIT_RADIUS_MM, LUMBAR11, LUMBAR13
 from spine_monai.metrics import BOOTSTRAP_SAMPLES
+from spine_monai.transforms.fuse import DOUBTFUL_HEAT
 from spine_monai.workflows.fitting import (
     conformal_quantile,
     conformity_scores,
@@ -47,6 +48,9 @@ def summarize_confidence(records: Sequence[Record]) -> dict[str, Any]:
     return {
         "coverage": _coverage(whole),
         "risk": _risk(whole),
+        "level_in_doubt": sorted(
+            str(r["subject"]) for r in whole if r["rival_heat"] > DOUBTFUL_HEAT
+        ),
         "statuses": {
             "whole images": _statuses(whole),
             "cut images": _statuses([record for record in records if not record["is_whole"]]),
@@ -64,6 +68,7 @@ def _record(joint: JointFusion, item: Item, quantiles: NDArray[np.float64]) -> R
         "confidence": fused.confidence[0].double().numpy()[ROWS],
         "radii": radii[:, None] * quantiles,
         "in_view": item["in_view"].numpy()[ROWS],
+        "rival_heat": np.array(float(fused.rival_heat[0, -1])),
     }
 
 

@@ -403,3 +403,16 @@ def test_confidence_counts_the_candidates_within_eight_millimetres(apart_mm, sha
     logits = draw((COLUMNS_IJ, 1.0), (COLUMNS_IJ + side, 1.0))
     fused = joint.decode(logits, COLUMNS_IJ + side / 2, SPACING_MM)
     torch.testing.assert_close(fused.confidence, torch.full((B, N), share), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "expected"), [(-2.0, 1 / (1 + math.exp(2.0))), (-9.0, 0.0)])
+def test_a_landmark_that_is_seen_at_another_level_too_has_a_rival(height, expected):
+    """The heat of the other place, not of the landmark's own."""
+    logits = draw((COLUMNS_IJ, 1.0))
+    shifted = draw((COLUMNS_IJ + LEVEL_IJ, height))
+    logits[:, -1] = torch.maximum(logits[:, -1], shifted[:, -1])
+    fused = fitted_joint().decode(logits, COLUMNS_IJ, SPACING_MM)
+    assert worst_px(fused.points_ij, COLUMNS_IJ) < 0.1
+    torch.testing.assert_close(
+        fused.rival_heat[:, -1], torch.full((B,), expected), atol=0.03, rtol=0.1
+    )

@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from spine_monai.fusion import FusionModel
+from spine_monai.joint import JointFusion
 from spine_monai.landmarks import LUMBAR11
 from spine_monai.transforms import FuseHeatmapsd
 
@@ -154,3 +155,17 @@ def test_a_reported_landmark_that_no_channel_has_is_refused(three):
     item = item_with_peaks([[(9, 30)], [(28, 21)], [(47, 12)]])
     with pytest.raises(ValueError, match="reported_set must be a part of three: T12-L1"):
         fuse(item, three, reported_set="lumbar11")
+
+
+@pytest.mark.parametrize(("height", "is_doubtful"), [(0.0, True), (-6.0, False)])
+def test_the_level_is_in_doubt_where_the_last_landmark_shows_at_another_one(
+    three, height, is_doubtful
+):
+    peaks = [(9, 30), (28, 21), (47, 12)]
+    item = item_with_peaks([[peak] for peak in peaks])
+    item["heatmaps"][2, 9, 30] = height  # where L3 is, a vertebra like L4
+    fusion = JointFusion((1, 0, 1))
+    steps_mm = (torch.tensor(peaks) * torch.tensor([1.3, 1.7])).diff(dim=0)
+    fusion.chain.chain_mean_mm.copy_(steps_mm)
+    fusion.chain.chain_cov_mm2.copy_(4 * torch.eye(2).expand(2, 2, 2))
+    assert fuse(item, three, fusion=fusion).level_in_doubt is is_doubtful

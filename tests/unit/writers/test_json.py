@@ -112,6 +112,16 @@ def test_nothing_is_warned_of_where_all_is_found(result, located, study):
     assert content["warnings"] == []
 
 
+def test_a_level_in_doubt_is_warned_of(result, located, study):
+    points_lps = np.stack([study.points_lps[name] for name in LUMBAR11.names])
+    sure = (np.full(11, 0.9), np.full(11, 3.0))
+    doubtful = LandmarkSet(LUMBAR11, points_lps, *sure, level_in_doubt=True)
+    content = case_content(replace(result, landmarks=doubtful), located, BUNDLE, {})
+    (warning,) = content["warnings"]
+    assert warning["code"] == "level_in_doubt"
+    assert "L5-S1 is seen at another level too" in warning["message"]
+
+
 def test_warnings_about_the_study_come_first(result, demo_study):
     content = case_content(result, locate_study(demo_study), BUNDLE, {})
     codes = [warning["code"] for warning in content["warnings"]]
