@@ -1,8 +1,7 @@
 """Xception with a map of attention a landmark: coordinates as the mean place under the map.
 
 A fully connected layer on pooled features has to learn from examples what "further down" means; a
-mean over places knows it. With few training subjects that is most of the difference
-(docs/benchmarks/accuracy.md). The fully connected layer stays and adds what the coarse map misses.
+mean over places knows it. The fully connected layer stays and adds what the coarse map misses.
 
 Provenance: body from ``xception``; the head after Sun 2018 (integral regression,
 doi 10.1007/978-3-030-01231-1_33) and Nibali 2018 (DSNT, arXiv 1801.07372), without their losses on

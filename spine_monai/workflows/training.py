@@ -1,7 +1,7 @@
 """One training run of a bundle, going on from its last checkpoint."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import torch
 from ignite.engine import Events
 from monai.engines import SupervisedTrainer
 from monai.handlers import CheckpointLoader
-from torch import Tensor
 
 from spine_monai.files import write_whole
 
@@ -62,8 +61,3 @@ def _check_epochs(checkpoint: Path, epochs: int) -> None:
         )
         msg += f"anew with another output_dir, or remove {checkpoint}."
         raise ValueError(msg)
-
-
-def mean_fractions(dataset: Sequence[Mapping[str, Tensor]], key: str = "label") -> Tensor:
-    """Return the (N, 2) mean of the items' edge fractions, unknown landmarks left out."""
-    return torch.stack([item[key] for item in dataset]).nanmean(0)

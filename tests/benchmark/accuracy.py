@@ -35,7 +35,7 @@ from spine_monai.workflows.stages import circumstances, cross_validate, prepare_
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "accuracy.json"
 SIGMAS_MM = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
-FLAGGED = (*("sub-018", "sub-050", "sub-107", "sub-141", "sub-166", "sub-177", "sub-241"),)
+FLAGGED = ("sub-018", "sub-050", "sub-107", "sub-141", "sub-166", "sub-177", "sub-241")
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 
 Points = NDArray[np.float64]

@@ -92,7 +92,7 @@ were, after looking at held-out results, so the chain's last landmarks are flatt
   weight, images cut at the sacrum drove it to nothing, and sub-107, whose heatmaps are a level off at seven landmarks, was named a level off
   as a whole; the coordinates knew better. `chain without coordinates` shows what that is worth.
 - Steps scatter by Student's distribution with 20 degrees of freedom (after all folds; 4 and 1000 missed more).
-- The radius leaves out the correction for small samples, which asked for nearly the largest score of all (a radius of 28 mm).
+- The radius leaves out the correction for small samples, which asked for nearly the largest score of all, and so for radii longer than a level.
 
 What is missed: in sub-241 the collapsed L1 is skipped, so T12-L1 and L1 are a level high; in sub-050 (scoliosis, operated) three
 points lie beside the deformed level, two of them by 12 mm. Both are flagged as heavily deformed in the data. In sub-107 the disc that

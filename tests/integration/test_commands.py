@@ -109,10 +109,14 @@ def test_two_processes_train_together(bundle, tmp_path):
         image = make_study(shape=(72, 60, 3), seed=seed).write_nifti(tmp_path / f"{seed}.nii.gz")
         items.append(make_study(seed=seed).datalist_item(image, case=str(seed), fold=fold))
     write_datalist(items, tmp_path / "datalist.json", LUMBAR11.name)
-    tiny = {"image_size": [64, 64], "epochs": 1, "batch_size": 2, "precision": "float32"}
+    tiny = {"spacing_mm": 4.0, "canvas_size": [80, 64], "coordinates_input_size": 64}
+    tiny |= {"coordinates_width": 0.125, "epochs": 1, "batch_size": 2, "precision": "float32"}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
     prepare_bundle(bundle, tmp_path / "bundle", tmp_path / "tiny.yaml")
-    configs = [tmp_path / "bundle/configs/train_heatmap.yaml", bundle / "configs/multi_gpu.yaml"]
+    configs = [
+        tmp_path / "bundle/configs/train_coordinates.yaml",
+        bundle / "configs/multi_gpu.yaml",
+    ]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     command += ["-m", "monai.bundle", "run", "training"]
     command += ["--config_file", str([str(path) for path in configs])]
@@ -120,4 +124,4 @@ def test_two_processes_train_together(bundle, tmp_path):
     command += ["--datalist", str(tmp_path / "datalist.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "bundle" / "models" / "model.pt").is_file()
+    assert (tmp_path / "bundle" / "models" / "model_coordinates.pt").is_file()
