@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from spine_monai.data.synthetic import make_study
 from spine_monai.landmarks import LUMBAR11, LandmarkSet
 from spine_monai.readers import StudyError, locate_study, read_study
-from spine_monai.transforms import LoadStudyd, SagittalSliced
+from spine_monai.transforms import LoadSpineStudyd, SagittalSliced
 from spine_monai.writers import Result
 
 ROOT = Path(__file__).parents[1]
@@ -117,5 +117,5 @@ def located(pristine_folder):
 @pytest.fixture(scope="session")
 def result(pristine_folder, landmarks):
     """The phantom's result, as the writers and pictures take it."""
-    item = SagittalSliced("image")(LoadStudyd("image")({"image": pristine_folder}))
+    item = SagittalSliced("image")(LoadSpineStudyd("image")({"image": pristine_folder}))
     return Result("case-1", landmarks, item["image_source"], item["slice"], item["native_image"])

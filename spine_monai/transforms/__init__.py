@@ -7,7 +7,7 @@ transforms come after the networks.
 from spine_monai.transforms.augment import RandFieldOfViewd
 from spine_monai.transforms.decode import DecodeCoordinatesd, DecodeHeatmapsd, ProjectPointsd
 from spine_monai.transforms.fuse import FuseHeatmapsd
-from spine_monai.transforms.load import LoadStudyd
+from spine_monai.transforms.load import LoadSpineStudyd
 from spine_monai.transforms.scale import CropAboutPointsd, PhysicalScaled
 from spine_monai.transforms.slices import SagittalSliced
 from spine_monai.transforms.targets import DrawHeatmapsd, EdgeFractionsd
@@ -21,7 +21,7 @@ __all__ = [
     "DrawHeatmapsd",
     "EdgeFractionsd",
     "FuseHeatmapsd",
-    "LoadStudyd",
+    "LoadSpineStudyd",
     "PhysicalScaled",
     "ProjectPointsd",
     "RandFieldOfViewd",

@@ -9,7 +9,7 @@ from monai.transforms import MapTransform
 from spine_monai.readers import read_study
 
 
-class LoadStudyd(MapTransform):
+class LoadSpineStudyd(MapTransform):
     """Read the sagittal T2 series of a study, or a volume file.
 
     MONAI's ``LoadImaged`` is not used: handed a folder, it mixes series and invents geometry.

@@ -3,6 +3,7 @@ import argparse
 import pytest
 
 from spine_monai import cli
+from spine_monai.cli.evaluate import number
 
 
 @pytest.fixture
@@ -59,5 +60,5 @@ def test_the_version_is_told(capsys):
 
 
 def test_an_infinite_median_is_shown_as_such():
-    assert cli._number(None) == "inf"
-    assert cli._number(1.23456) == "1.235"
+    assert number(None) == "inf"
+    assert number(1.23456) == "1.235"

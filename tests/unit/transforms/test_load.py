@@ -8,11 +8,11 @@ import torch
 from monai.data import MetaTensor
 
 from spine_monai.readers import StudyError
-from spine_monai.transforms import LoadStudyd
+from spine_monai.transforms import LoadSpineStudyd
 
 
 def test_a_dicom_folder_becomes_a_volume_with_its_source(pristine_folder, itk_series):
-    item = LoadStudyd("image")({"image": pristine_folder, "id": "case-1"})
+    item = LoadSpineStudyd("image")({"image": pristine_folder, "id": "case-1"})
     image, oracle = item["image"], itk_series(pristine_folder)
     assert isinstance(image, MetaTensor)
     assert (image.shape, image.dtype) == ((1, 96, 80, 5), torch.float32)
@@ -27,7 +27,7 @@ def test_a_dicom_folder_becomes_a_volume_with_its_source(pristine_folder, itk_se
 
 def test_a_volume_file_has_no_instance_uids(study, tmp_path):
     path = study.write_nifti(tmp_path / "volume.nii.gz")
-    item = LoadStudyd("scan")({"scan": path})
+    item = LoadSpineStudyd("scan")({"scan": path})
     assert item["scan_instance_uids"] == []
     assert item["scan_source"] == {"kind": "file", "path": str(path)}
     np.testing.assert_allclose(item["scan"].affine, nib.load(path).affine)
@@ -35,16 +35,16 @@ def test_a_volume_file_has_no_instance_uids(study, tmp_path):
 
 def test_the_item_itself_is_not_changed(pristine_folder):
     item = {"image": pristine_folder}
-    LoadStudyd("image")(item)
+    LoadSpineStudyd("image")(item)
     assert item == {"image": pristine_folder}
 
 
 def test_a_missing_key_is_an_error_unless_allowed():
-    assert LoadStudyd("image", allow_missing_keys=True)({"id": "a"}) == {"id": "a"}
+    assert LoadSpineStudyd("image", allow_missing_keys=True)({"id": "a"}) == {"id": "a"}
     with pytest.raises(KeyError, match="image"):
-        LoadStudyd("image")({"id": "a"})
+        LoadSpineStudyd("image")({"id": "a"})
 
 
 def test_an_unusable_study_stays_a_study_error(tmp_path):
     with pytest.raises(StudyError, match="must hold DICOM images"):
-        LoadStudyd("image")({"image": tmp_path})
+        LoadSpineStudyd("image")({"image": tmp_path})

@@ -10,7 +10,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from spine_monai.data.dicom import write_dicom_series
 from spine_monai.readers import read_study
-from spine_monai.transforms import LoadStudyd, SagittalSliced
+from spine_monai.transforms import LoadSpineStudyd, SagittalSliced
 from spine_monai.transforms.slices import upright
 
 # Row 2 of 24 is high up, column 3 of 20 far in front, slice 1 of 5 on the patient's left.
@@ -38,7 +38,7 @@ def reversed_along(volume, affine, axes):
 
 
 def sliced(path, **item):
-    return SagittalSliced("image")(LoadStudyd("image")({"image": path, **item}))
+    return SagittalSliced("image")(LoadSpineStudyd("image")({"image": path, **item}))
 
 
 def bright_index(image):

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from spine_monai import __version__
 from spine_monai.landmarks import LUMBAR11, LandmarkSet
 from spine_monai.readers import locate_study
-from spine_monai.transforms import LoadStudyd, SagittalSliced
+from spine_monai.transforms import LoadSpineStudyd, SagittalSliced
 from spine_monai.writers import Result, case_content, case_text
 from spine_monai.writers.json import points_lps_of, read_case
 
@@ -130,7 +130,7 @@ def test_warnings_about_the_study_come_first(result, demo_study):
 
 def test_a_volume_file_has_null_for_the_uids(study, landmarks, tmp_path):
     path = study.write_nifti(tmp_path / "volume.nii.gz")
-    item = SagittalSliced("image")(LoadStudyd("image")({"image": path}))
+    item = SagittalSliced("image")(LoadSpineStudyd("image")({"image": path}))
     result = Result("v", landmarks, item["image_source"], item["slice"], item["native_image"])
     source = case_content(result, locate_study(path), BUNDLE, {})["source"]
     uids = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID")

@@ -1,0 +1,58 @@
+"""``spine-monai localize``."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spine_monai.cli.codes import DONE, SOME_FAILED
+
+if TYPE_CHECKING:
+    from spine_monai.workflows.report import RunReport
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("localize", help="find the landmarks of studies")
+    command.add_argument(
+        "studies",
+        nargs="+",
+        metavar="STUDY",
+        help="DICOM folder or file, .nii, .nii.gz, .mha, .nrrd, or a datalist (.json)",
+    )
+    command.add_argument("--out", required=True, type=Path, help="folder for the results")
+    add_running(command, "json,csv,markups")
+    command.add_argument("--workers", type=int, default=0, help="threads that read ahead")
+    command.add_argument("--overwrite", action="store_true", help="do finished cases again")
+    command.set_defaults(command=_localize)
+
+
+def add_running(command: argparse.ArgumentParser, formats: str) -> None:
+    """Add the options of every command that runs the networks."""
+    command.add_argument(
+        "--formats", default=formats, help=f"of json,csv,markups,overlay (default: {formats})"
+    )
+    command.add_argument("--bundle", type=Path, help="bundle folder (default: the shipped one)")
+    command.add_argument("--device", help="cpu, cuda:0 ... (default: a GPU where there is one)")
+
+
+def _localize(options: argparse.Namespace) -> int:
+    from spine_monai.workflows import localize
+
+    report = localize(
+        options.studies,
+        options.out,
+        formats=options.formats.split(","),
+        bundle=options.bundle,
+        device=options.device,
+        num_workers=options.workers,
+        overwrite=options.overwrite,
+    )
+    return tell(report, options.out)
+
+
+def tell(report: "RunReport", out: Path) -> int:
+    """Print what happened to the cases, and return the exit code."""
+    counts = {s: sum(c.status == s for c in report.cases) for s in ("done", "skipped", "failed")}
+    summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    print(f"{len(report.cases)} cases: {summary}; results in {out}")
+    return SOME_FAILED if report.failed else DONE
