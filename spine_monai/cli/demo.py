@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spine_monai.cli.codes import RESEARCH_NOTE
-from spine_monai.cli.localize import add_running, tell
+from spine_monai.cli.localize import add_running, slice_values, tell
 
 if TYPE_CHECKING:
     from spine_monai.workflows.evaluation import Evaluation
@@ -34,6 +34,7 @@ def _demo(options: argparse.Namespace) -> int:
         formats=options.formats.split(","),
         bundle=bundle,
         device=options.device,
+        **slice_values(options),
     )
     if not report.failed:
         _print_landmarks(evaluate(options.out, datalist), options.out)

@@ -32,6 +32,18 @@ def add_running(command: argparse.ArgumentParser, formats: str) -> None:
         "--formats", default=formats, help=f"of json,csv,markups,overlay (default: {formats})"
     )
     command.add_argument("--bundle", type=Path, help="bundle folder (default: the shipped one)")
+    command.add_argument(
+        "--slice",
+        type=int,
+        metavar="INDEX",
+        help="sagittal slice to use, from 0 towards the patient's right (default: by evidence)",
+    )
+    command.add_argument(
+        "--slices",
+        choices=("one", "all"),
+        default="one",
+        help="all: each landmark from the slice that shows it best, for a spine that bends aside",
+    )
     command.add_argument("--device", help="cpu, cuda:0 ... (default: a GPU where there is one)")
 
 
@@ -45,9 +57,16 @@ def _localize(options: argparse.Namespace) -> int:
         bundle=options.bundle,
         device=options.device,
         num_workers=options.workers,
+        **slice_values(options),
         overwrite=options.overwrite,
     )
     return tell(report, options.out)
+
+
+def slice_values(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the ids of ``inference.yaml`` that the options about slices set."""
+    one = {} if options.slice is None else {"slice_index": options.slice}
+    return one if options.slices == "one" else one | {"slices": options.slices}
 
 
 def tell(report: "RunReport", out: Path) -> int:

@@ -9,11 +9,13 @@ from spine_monai.transforms.decode import DecodeCoordinatesd, DecodeHeatmapsd, P
 from spine_monai.transforms.fuse import FuseHeatmapsd
 from spine_monai.transforms.load import LoadSpineStudyd
 from spine_monai.transforms.scale import CropAboutPointsd, PhysicalScaled
-from spine_monai.transforms.slices import SagittalSliced
+from spine_monai.transforms.score import ScoreSliced
+from spine_monai.transforms.slices import CentralSlicesd, SagittalSliced
 from spine_monai.transforms.targets import DrawHeatmapsd, EdgeFractionsd
 from spine_monai.transforms.views import CutViewd
 
 __all__ = [
+    "CentralSlicesd",
     "CropAboutPointsd",
     "CutViewd",
     "DecodeCoordinatesd",
@@ -26,4 +28,5 @@ __all__ = [
     "ProjectPointsd",
     "RandFieldOfViewd",
     "SagittalSliced",
+    "ScoreSliced",
 ]

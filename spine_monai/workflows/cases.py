@@ -21,7 +21,7 @@ class Case:
         id: name of its folder under the output.
         image: the study, or the path of one that could not be located; reading that gives the
             error again, as this case's own.
-        slice_index: sagittal slice to use; ``None`` for the middle one.
+        slice_index: sagittal slice to use; ``None`` leaves it to the evidence.
     """
 
     id: str
@@ -52,9 +52,18 @@ def find_cases(studies: Sequence[str | Path]) -> list[Case]:
     return _check_ids(_with_parents(cases))
 
 
-def network_items(studies: Sequence[str | Path]) -> list[dict[str, Any]]:
-    """Return the items of ``find_cases`` for a MONAI dataset."""
-    return [case.network_item for case in find_cases(studies)]
+def network_items(
+    studies: Sequence[str | Path], slice_index: int | None = None
+) -> list[dict[str, Any]]:
+    """Return the items of ``find_cases`` for a MONAI dataset.
+
+    Args:
+        studies: DICOM folders or files, volume files, datalists.
+        slice_index: sagittal slice of every study, counted from 0 towards the patient's right; a
+            datalist's own wins. ``None`` leaves it to the evidence.
+    """
+    given = {} if slice_index is None else {"slice_index": slice_index}
+    return [given | case.network_item for case in find_cases(studies)]
 
 
 def _cases_at(path: Path) -> list[Case]:

@@ -22,6 +22,7 @@ from spine_monai.workflows.outputs import (
     write_case,
 )
 from spine_monai.workflows.report import CaseReport, RunReport
+from spine_monai.workflows.slice_choice import Slices, check_slices, choose_slices
 from spine_monai.writers import RESULT_FILE, Result, case_content, write_table
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,11 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     overwrite: bool = False
 
+    @property
+    def slices(self) -> Slices:
+        """Whether the landmarks come from ``one`` slice or ``all``."""
+        return check_slices(self.options.get("slices", "one"))
+
 
 def localize(
     studies: Sequence[str | Path],
@@ -67,7 +73,8 @@ def localize(
         formats: ``json``, ``csv``, ``markups``, ``overlay``.
         bundle: folder of the bundle; see ``find_bundle``.
         device: such as ``cpu`` or ``cuda:0``; the bundle's choice where not given.
-        **values: further ids of ``inference.yaml``, such as ``overwrite`` and ``num_workers``.
+        **values: further ids of ``inference.yaml``, such as ``overwrite``, ``num_workers``,
+            ``slice_index`` and ``slices``.
 
     Returns:
         What happened to each case. Failed cases are in it, not raised.
@@ -187,7 +194,7 @@ def _run_case(
     started = time.perf_counter()
     case = str(item["id"])
     try:
-        result = _infer(evaluator, prepared.result())
+        result = _infer(evaluator, prepared.result(), job.slices)
         study = item["image"]
         study = study if isinstance(study, LocatedStudy) else locate_study(study)
     except Exception as error:
@@ -197,22 +204,30 @@ def _run_case(
         return CaseReport(case, "failed", reason, duration_s=time.perf_counter() - started)
     content = case_content(result, study, job.bundle, job.options)
     write_case(job.output_dir / case, job.formats, content, result)
-    logger.info("case %s: %s", case, study.reason)
+    reason = f"{study.reason}; {result.slice_choice}"
+    logger.info("case %s: %s", case, reason)
     for warning in content["warnings"]:
         logger.warning("case %s: %s", case, warning["message"])
     seconds = time.perf_counter() - started
-    return CaseReport(case, "done", study.reason, content["warnings"], seconds, result.landmarks)
+    return CaseReport(case, "done", reason, content["warnings"], seconds, result.landmarks)
 
 
-def _infer(evaluator: EnsembleEvaluator, prepared: Mapping[str, Any]) -> Result:
-    """Run the evaluator on one prepared item, in a loader of its own."""
-    evaluator.data_loader = DataLoader([{"image": prepared["image"]}], batch_size=1)
+def _infer(evaluator: EnsembleEvaluator, prepared: Any, slices: Slices) -> Result:
+    """Run the evaluator on the slices of one case, one batch in a loader of its own."""
+    items = prepared if isinstance(prepared, list) else [prepared]
+    images = [{"image": item["image"]} for item in items]
+    evaluator.data_loader = DataLoader(images, batch_size=len(images))
     evaluator.state.epoch_length = 1
     evaluator.run()
+    choice = choose_slices(items, evaluator.state.output, slices)
+    best = items[choice.best]
     return Result(
-        case=prepared["id"],
-        landmarks=evaluator.state.output[0]["landmarks"],
-        source=prepared["image_source"],
-        slice=prepared["slice"],
-        image=prepared["native_image"],
+        case=best["id"],
+        landmarks=choice.landmarks,
+        source=best["image_source"],
+        slice=best["slice"],
+        image=best["native_image"],
+        slice_choice=choice.reason,
+        landmark_slices=[items[n]["slice"] for n in choice.of_each] if slices == "all" else (),
+        warnings=choice.warnings,
     )

@@ -54,12 +54,13 @@ def case_content(
         "series_choice": study.reason,
         "slice": {
             "index": int(result.slice["index"]),
+            "choice": result.slice_choice,
             "rows": int(result.slice["rows"]),
             "columns": int(result.slice["columns"]),
             "lps_from_column_row": frame.tolist(),
         },
-        "landmarks": _landmarks(landmarks, frame),
-        "warnings": [*study.warnings, *_warnings(landmarks)],
+        "landmarks": _landmarks(landmarks, frame, result.landmark_slices),
+        "warnings": [*study.warnings, *result.warnings, *_warnings(landmarks)],
     }
 
 
@@ -96,7 +97,9 @@ def points_lps_of(content: Mapping[str, Any], names: Sequence[str]) -> NDArray[n
     return np.array([found.get(name) or [np.nan] * 3 for name in names], dtype=np.float64)
 
 
-def _landmarks(landmarks: LandmarkSet, frame: NDArray[np.float64]) -> list[dict[str, Any]]:
+def _landmarks(
+    landmarks: LandmarkSet, frame: NDArray[np.float64], slices: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     points_xy = points_xy_from_lps(landmarks.points_lps, frame)
     rows = zip(
         landmarks.registry.landmarks,
@@ -107,7 +110,11 @@ def _landmarks(landmarks: LandmarkSet, frame: NDArray[np.float64]) -> list[dict[
         landmarks.radius95_mm,
         strict=True,
     )
-    return [_entry(*row) for row in rows]
+    entries = [_entry(*row) for row in rows]
+    for entry, own in zip(entries, slices, strict=False):
+        if entry["status"] != "absent":
+            entry["slice"] = {key: own[key] for key in ("index", "SOPInstanceUID") if key in own}
+    return entries
 
 
 def _entry(

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "spine_monai"
 LAYERS = [
     ["files", "landmarks", "geometry"],
-    ["heatmaps", "fusion", "candidates", "chain", "joint", "metrics", "networks"],
+    ["heatmaps", "fusion", "candidates", "chain", "joint", "slices", "metrics", "networks"],
     ["readers", "writers", "viz", "transforms"],
     ["data", "workflows"],
     ["cli"],

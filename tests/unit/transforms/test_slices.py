@@ -5,12 +5,13 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.transforms import Compose, ScaleIntensityd
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from spine_monai.data.dicom import write_dicom_series
 from spine_monai.readers import read_study
-from spine_monai.transforms import LoadSpineStudyd, SagittalSliced
+from spine_monai.transforms import CentralSlicesd, LoadSpineStudyd, SagittalSliced
 from spine_monai.transforms.slices import upright
 
 # Row 2 of 24 is high up, column 3 of 20 far in front, slice 1 of 5 on the patient's left.
@@ -154,3 +155,54 @@ def test_each_key_is_sliced_and_a_missing_one_may_be_allowed():
     assert item["mask"].shape == (1, 24, 20)
     assert "native_mask" in item
     assert "image" not in item
+
+
+def volume_of(count, step_mm):
+    """A volume whose slices are told apart by their brightness."""
+    pixels = np.broadcast_to(np.arange(count, dtype=np.float32), (12, 10, count)).copy()
+    affine = nib.affines.from_matvec(
+        np.array([[0, 0, step_mm], [0, -2.4, 0], [-2.8, 0, 0]]), [5.0, 40.0, -30.0]
+    )
+    return MetaTensor(torch.from_numpy(pixels)[None], affine=affine)
+
+
+@pytest.mark.parametrize(
+    ("count", "step_mm", "expected"),
+    [
+        (15, 4.0, [4, 5, 6, 7, 8, 9, 10]),
+        (16, 4.0, [5, 6, 7, 8, 9, 10, 11]),
+        (3, 4.0, [0, 1, 2]),
+        (40, 1.0, [11, 14, 17, 20, 23, 26, 29]),
+    ],
+)
+def test_the_central_slices_are_taken_in_order(count, step_mm, expected):
+    items = CentralSlicesd("image", count=7)({"image": volume_of(count, step_mm), "id": "a"})
+    assert [item["slice"]["index"] for item in items] == expected
+    assert [float(item["image"].mean()) for item in items] == expected
+    assert {item["slice"]["count"] for item in items} == {count}
+    assert {item["id"] for item in items} == {"a"}
+
+
+def test_each_of_the_central_slices_equals_that_slice_taken_alone(pristine_folder):
+    loaded = LoadSpineStudyd("image")({"image": pristine_folder})
+    items = CentralSlicesd("image", count=3)(loaded)
+    assert len(items) == 3
+    for item in items:
+        alone = sliced(pristine_folder, slice_index=item["slice"]["index"])
+        assert torch.equal(item["image"], alone["image"])
+        assert torch.equal(item["image"].affine, alone["image"].affine)
+        assert item["slice"]["SOPInstanceUID"] == alone["slice"]["SOPInstanceUID"]
+
+
+def test_a_named_slice_is_the_only_one():
+    items = CentralSlicesd("image")({"image": volume_of(9, 4.0), "slice_index": 1})
+    assert [item["slice"]["index"] for item in items] == [1]
+    with pytest.raises(ValueError, match="within the 9 slices of the volume: got 9"):
+        CentralSlicesd("image")({"image": volume_of(9, 4.0), "slice_index": 9})
+
+
+def test_the_transforms_that_follow_see_each_slice_and_the_loader_makes_one_batch():
+    steps = Compose([CentralSlicesd("image", count=5), ScaleIntensityd("image", factor=1.0)])
+    dataset = Dataset([{"image": volume_of(11, 4.0)}], transform=steps)
+    batch = next(iter(DataLoader(dataset, batch_size=1)))
+    assert batch["image"].shape == (5, 1, 12, 10)
