@@ -4,6 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import IO
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -33,10 +34,19 @@ def write_text(path: Path, text: str) -> None:
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of_stream(stream)
+
+
+def sha256_of_stream(stream: IO[bytes]) -> str:
+    """Return the SHA-256 of the bytes that a stream still holds, in hexadecimal."""
+    return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def sha256_of_files(paths: Iterable[Path]) -> str:
     """Return one SHA-256 for a set of files, whatever their names and order."""
-    digests = sorted(sha256_of_file(path) for path in paths)
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return combined_sha256(sha256_of_file(path) for path in paths)
+
+
+def combined_sha256(digests: Iterable[str]) -> str:
+    """Return one SHA-256 for those of a set of files, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()

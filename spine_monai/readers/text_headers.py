@@ -1,0 +1,182 @@
+"""MHA, MHD and NRRD files: what ITK passes over in silence.
+
+Where a header does not state spacing, directions or origin, ITK supposes 1 mm, straight axes and 0;
+a word in place of a number is 0; of damaged compressed values it gives those before the damage, of
+too many values the first ones. Here such files are refused.
+"""
+
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from spine_monai.readers.errors import StudyError
+
+# Headers have some ten lines.
+MAX_HEADER_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 20
+ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
+LOCAL = "LOCAL"
+# Spacing, directions and origin: the names of each, and how many numbers it has.
+MHA_PLACE = (
+    (("ElementSpacing", "ElementSize"), 3),
+    (("TransformMatrix", "Rotation", "Orientation"), 9),
+    (("Offset", "Position", "Origin"), 3),
+)
+NRRD_PLACE = ((("space directions",), 9), (("space origin",), 3))
+NRRD_SPACES = (
+    *("left-posterior-superior", "right-anterior-superior", "left-anterior-superior"),
+    *("lps", "ras", "las"),
+)
+NRRD_ENCODINGS = ("raw", "gzip", "gz")
+MM = "mm"
+
+
+@dataclass(frozen=True)
+class TextHeader:
+    """What a header says.
+
+    Args:
+        fields: its lines by their names.
+        data_file: the file that holds the values.
+        data_at: where they begin in it.
+        is_compressed: whether they are.
+    """
+
+    fields: Mapping[str, str]
+    data_file: Path
+    data_at: int
+    is_compressed: bool
+
+
+def check_text_header(path: Path, value_bytes: int) -> None:
+    """Refuse a file that does not say where it lies, or does not hold just the values it says.
+
+    Args:
+        path: an MHA, MHD or NRRD file that ITK can read.
+        value_bytes: bytes of all its values.
+
+    Raises:
+        StudyError: it is such a file; the message names it.
+    """
+    header = _nrrd_header(path) if path.suffix.lower() == ".nrrd" else _mha_header(path)
+    try:
+        got = (
+            _inflated_bytes(header, value_bytes) if header.is_compressed else _stored_bytes(header)
+        )
+    except (OSError, zlib.error) as error:
+        msg = f"{path} must hold undamaged values: {type(error).__name__}. Copy it again."
+        raise StudyError(msg) from error
+    if got != value_bytes:
+        msg = f"{path} must hold as many values as its header says: expected {value_bytes} bytes, "
+        msg += f"got {got}{' or more' * (got > value_bytes)}. Copy it again."
+        raise StudyError(msg)
+
+
+def _mha_header(path: Path) -> TextHeader:
+    start = _start_of(path)
+    end = re.search(rb"^ElementDataFile\s*[=:]([^\n]*)(\n|\Z)", start, re.MULTILINE)
+    if end is None:
+        msg = f"{path} must name its values' file in ElementDataFile: it does not. Save it again."
+        raise StudyError(msg)
+    fields = _fields(start[: end.end()], "[=:]")
+    _check_place(path, fields, MHA_PLACE)
+    data_file = end[1].decode("latin-1").strip()
+    is_compressed = fields.get("CompressedData", "").lower() == "true"
+    if data_file.upper() == LOCAL:
+        return TextHeader(fields, path, end.end(), is_compressed)
+    return TextHeader(fields, path.with_name(data_file), 0, is_compressed)
+
+
+def _nrrd_header(path: Path) -> TextHeader:
+    start = _start_of(path)
+    end = re.search(rb"\r?\n\r?\n", start)
+    if end is None:
+        msg = f"{path} must hold its values behind an empty line: there is none. Save it again."
+        raise StudyError(msg)
+    fields = {name.lower(): value for name, value in _fields(start[: end.end()], ":").items()}
+    _check_place(path, fields, NRRD_PLACE)
+    _check_nrrd_words(path, fields)
+    return TextHeader(fields, path, end.end(), fields["encoding"].lower() != "raw")
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(MAX_HEADER_BYTES)
+
+
+def _fields(header: bytes, separator: str) -> dict[str, str]:
+    """The lines of a header by their names."""
+    lines = header.decode("latin-1").splitlines()
+    pairs = [re.split(separator, line, maxsplit=1) for line in lines if not line.startswith("#")]
+    return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
+
+
+def _check_place(
+    path: Path, fields: Mapping[str, str], place: Iterable[tuple[Sequence[str], int]]
+) -> None:
+    for names, count in place:
+        texts = [fields[name] for name in names if name in fields]
+        if not texts or any(_count_numbers(text) != count for text in texts):
+            msg = f"{path} must say where it lies in the patient: expected {count} numbers as "
+            msg += f"{names[0]}. Convert it again with a tool that keeps the geometry."
+            raise StudyError(msg)
+
+
+def _count_numbers(text: str) -> int:
+    """How many numbers a text consists of; 0 where it holds something else."""
+    try:
+        return int(np.isfinite([float(word) for word in re.findall(r"[^\s,()]+", text)]).sum())
+    except ValueError:
+        return 0
+
+
+def _check_nrrd_words(path: Path, fields: Mapping[str, str]) -> None:
+    """Refuse what ITK takes for something else: other frames, units, and values lying elsewhere."""
+    units = set(re.findall(r"[^\s\"]+", fields.get("space units", MM)))
+    elsewhere = {"data file", "datafile", "byte skip", "byteskip", "line skip", "lineskip"}
+    for is_known, rule in (
+        (
+            fields.get("space", "").lower() in NRRD_SPACES,
+            f"a space among {', '.join(NRRD_SPACES[:3])}",
+        ),
+        (units == {MM}, "space units of mm"),
+        (fields.get("encoding", "").lower() in NRRD_ENCODINGS, "the encoding raw or gzip"),
+        (not elsewhere & fields.keys(), "its values right behind its header"),
+    ):
+        if not is_known:
+            msg = f"{path} must have {rule}: its header says otherwise. Convert it."
+            raise StudyError(msg)
+
+
+def _stored_bytes(header: TextHeader) -> int:
+    return header.data_file.stat().st_size - header.data_at
+
+
+def _inflated_bytes(header: TextHeader, expected: int) -> int:
+    """Bytes that the values unpack to; not counted on far beyond what is expected.
+
+    Raises:
+        zlib.error: they are damaged, cut short, or followed by something else.
+    """
+    inflater, length = zlib.decompressobj(ZLIB_OR_GZIP), 0
+    with header.data_file.open("rb") as stream:
+        stream.seek(header.data_at)
+        for piece in _pieces(inflater, stream):
+            length += len(piece)
+            if length > expected:
+                return length
+        if not inflater.eof or inflater.unused_data or stream.read(1):
+            msg = "incomplete or followed by something else"
+            raise zlib.error(msg)
+    return length
+
+
+def _pieces(inflater: "zlib._Decompress", stream: IO[bytes]) -> Iterator[bytes]:
+    while not inflater.eof and (chunk := inflater.unconsumed_tail or stream.read(CHUNK_BYTES)):
+        yield inflater.decompress(chunk, CHUNK_BYTES)
+    yield inflater.flush()
