@@ -1,0 +1,215 @@
+"""``presentation.dcm``: the landmarks as a grayscale softcopy presentation state.
+
+Points and names are drawn over the native slice by whoever shows it. Coordinates count from the
+outer corner of the first pixel, so the centre of the first pixel is (0.5, 0.5): half a pixel more
+than everywhere else in this package. DICOM keeps them in 32 bits: 0.00004 px at column 640.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+
+from spine_monai.geometry import lps_from_column_row, points_xy_from_lps, ras_from_dicom
+from spine_monai.readers.series import Instance, Series
+from spine_monai.writers.dicom_reference import (
+    Mark,
+    frame_number,
+    note_of,
+    place_marks,
+    read_header,
+    reference_image,
+    slice_instance,
+    value_of_frame,
+)
+from spine_monai.writers.dicom_sc import BODY_PART
+from spine_monai.writers.dicom_study import (
+    object_arguments,
+    quiet,
+    reading,
+    result_uid,
+    save_in_study,
+)
+from spine_monai.writers.result import Result
+
+GSPS_FILE = "presentation.dcm"
+CORNER_PX = 0.5
+LAYER = "LANDMARKS"
+DESCRIPTION = "Spine landmarks, research only"
+WINDOW_PERCENTILES = (0.5, 98.5)
+# A name without components, as good as no name (PS3.5 6.2.1.2); dcmtk refuses a state without one.
+EMPTY_NAME = "^"
+YELLOW_LAB = (86.0, 6.0, 57.0)
+
+
+def write_gsps(result: Result, content: Mapping[str, Any], series: Series, path: Path) -> None:
+    """Write the landmarks as a presentation state of their slice, in the study of the images.
+
+    All landmarks are drawn on the result's slice, those beside it at their projection; where they
+    were taken from several slices, each is drawn on its own.
+
+    Args:
+        result: landmarks and slice.
+        content: of ``landmarks.json``.
+        series: the images; see ``check_is_dicom``.
+        path: file to write.
+
+    Raises:
+        ValueError: no landmark was found, or the series does not hold the slice.
+    """
+    from highdicom.pr import GraphicLayer, GrayscaleSoftcopyPresentationState
+
+    with quiet():
+        main, placed = slice_instance(result, series), place_marks(result, series)
+        header = read_header(main)
+        header.PatientName = header.get("PatientName") or EMPTY_NAME
+        layer = GraphicLayer(LAYER, 1, DESCRIPTION, display_color=_yellow())
+        notes = [
+            _annotation(mark, instance, layer, content, series)
+            for instance, marks in placed
+            for mark in marks
+        ]
+        dataset = GrayscaleSoftcopyPresentationState(
+            referenced_images=_distinct([reference_image(one, series) for one, _ in placed]),
+            content_label=LAYER,
+            content_description=DESCRIPTION,
+            graphic_layers=[layer],
+            graphic_annotations=notes,
+            **_grey_values(header, main, result),
+            **object_arguments("gsps", content, series),
+        )
+        _finish(dataset, main)
+        save_in_study(dataset, header, path)
+
+
+def points_xy_by_image(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Read the points of a presentation state, by SOPInstanceUID and landmark name.
+
+    Returns:
+        (2,) points (column, row) in pixels, whole numbers at pixel centres.
+
+    Raises:
+        ValueError: the file is no such presentation state.
+    """
+    points: dict[str, dict[str, NDArray[np.float64]]] = {}
+    with reading(path, "a presentation state of landmarks"):
+        for note in pydicom.dcmread(path).GraphicAnnotationSequence:
+            uid = str(note.ReferencedImageSequence[0].ReferencedSOPInstanceUID)
+            for shape in note.GraphicObjectSequence:
+                xy = np.array(shape.GraphicData, dtype=np.float64).reshape(2) - CORNER_PX
+                points.setdefault(uid, {})[str(shape.TrackingID)] = xy
+    return points
+
+
+def points_xy_of_gsps(path: Path) -> tuple[str, dict[str, NDArray[np.float64]]]:
+    """Read the SOPInstanceUID of the one image of a presentation state, and the points on it.
+
+    Raises:
+        ValueError: the file is no such presentation state, or has points on several images.
+    """
+    points = points_xy_by_image(path)
+    if len(points) != 1:
+        msg = f"{path} must have its points on one image: it has them on {len(points)}."
+        raise ValueError(msg)
+    return next(iter(points.items()))
+
+
+def _annotation(
+    mark: Mark, instance: Instance, layer: Any, content: Mapping[str, Any], series: Series
+) -> Any:
+    from highdicom.pr import GraphicAnnotation, GraphicObject, TextObject
+
+    column, row = points_xy_from_lps(mark.point_lps, _lps_from_column_row(instance)) + CORNER_PX
+    text = f"{mark.landmark.name} ({note_of(mark, bool(content['calibrated']))})"
+    point = GraphicObject(
+        "POINT",
+        np.array([[column, row]]),
+        "PIXEL",
+        tracking_id=mark.landmark.name,
+        tracking_uid=result_uid(content, series, "gsps", mark.landmark.name),
+    )
+    return GraphicAnnotation(
+        referenced_images=[reference_image(instance, series)],
+        referenced_frame_number=frame_number(instance),
+        graphic_layer=layer,
+        graphic_objects=[point],
+        text_objects=[
+            TextObject(text, "PIXEL", anchor_point=(column, row), anchor_point_visible=False)
+        ],
+    )
+
+
+def _lps_from_column_row(instance: Instance) -> NDArray[np.float64]:
+    affine = ras_from_dicom(
+        instance.numbers("ImagePositionPatient", 3).tolist(),
+        instance.numbers("ImageOrientationPatient", 6).tolist(),
+        instance.numbers("PixelSpacing", 2).tolist(),
+        instance.normal_lps.tolist(),
+    )
+    return lps_from_column_row(affine)
+
+
+def _distinct(images: Sequence[Any]) -> list[Any]:
+    """Images by their UID: the frames of a multi-frame file are one image."""
+    return list({image.SOPInstanceUID: image for image in images}.values())
+
+
+def _grey_values(header: Any, instance: Instance, result: Result) -> dict[str, Any]:
+    """How grey values are shown: as the images themselves ask for, else as in the overlay."""
+    from highdicom import ModalityLUTTransformation, PresentationLUTTransformation
+    from highdicom.pr import SoftcopyVOILUTTransformation
+
+    slope, intercept = _rescale(instance)
+    center, width = _window(header, instance, result)
+    shape = "INVERSE" if _is_inverse(instance) else "IDENTITY"
+    return {
+        "modality_lut_transformation": ModalityLUTTransformation(intercept, slope, "US"),
+        "voi_lut_transformations": [SoftcopyVOILUTTransformation(center, width)],
+        "presentation_lut_transformation": PresentationLUTTransformation(shape),
+    }
+
+
+def _window(header: Any, instance: Instance, result: Result) -> tuple[float, float]:
+    values = (value_of_frame(header, instance, f"Window{part}") for part in ("Center", "Width"))
+    center, width = (float(np.atleast_1d(v)[0]) if v is not None else np.nan for v in values)
+    if width >= 1 and np.isfinite(center):
+        return center, width
+    low, high = np.percentile(result.image[0].numpy(), WINDOW_PERCENTILES)
+    center = float(low + high) / 2
+    return _turned_back(center, instance), max(float(high - low), 1.0)
+
+
+def _turned_back(value: float, instance: Instance) -> float:
+    """A value of the picture as it stands in the file: readers turn MONOCHROME1 over."""
+    if not _is_inverse(instance):
+        return value
+    is_signed = bool(instance.header.get("PixelRepresentation"))
+    stored_sum = -1 if is_signed else 2 ** int(instance.header.BitsStored) - 1
+    slope, intercept = _rescale(instance)
+    return slope * stored_sum + 2 * intercept - value
+
+
+def _rescale(instance: Instance) -> tuple[float, float]:
+    header = instance.header
+    return float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
+
+
+def _is_inverse(instance: Instance) -> bool:
+    return bool(instance.header.get("PhotometricInterpretation") == "MONOCHROME1")
+
+
+def _finish(dataset: Any, instance: Instance) -> None:
+    """Say the body part, and the true size of pixels, which highdicom takes for square."""
+    dataset.BodyPartExamined = BODY_PART
+    (area,) = dataset.DisplayedAreaSelectionSequence
+    del area.PresentationPixelAspectRatio
+    area.PresentationPixelSpacing = instance.header["PixelSpacing"].value
+
+
+def _yellow() -> Any:
+    from highdicom.color import CIELabColor
+
+    return CIELabColor(*YELLOW_LAB)
