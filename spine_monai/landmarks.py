@@ -28,7 +28,7 @@ class Landmark:
 
     Args:
         name: level as radiologists write it, such as ``L4`` or ``L4-L5``.
-        kind: ``disc`` or ``vertebra``.
+        kind: ``disc`` or ``vertebra``: which of the two levels the point marks.
         snomed_code: SNOMED CT code of the structure (DICOM PS3.16 CID 7603 and 7604), or ``None``.
     """
 
@@ -89,7 +89,13 @@ LUMBAR13 = LandmarkRegistry(
         *LUMBAR11.landmarks,
     ),
 )
-REGISTRIES = {registry.name: registry for registry in (LUMBAR11, LUMBAR13)}
+# What RSNA 2024 annotates: the spinal canal behind each disc. The names are not those of the
+# discs, so that no network ever learns one for the other.
+RSNA_CANAL5 = LandmarkRegistry(
+    "rsna_canal5",
+    tuple(Landmark(f"canal {disc.name}", "disc") for disc in LUMBAR11.landmarks[2::2]),
+)
+REGISTRIES = {registry.name: registry for registry in (LUMBAR11, LUMBAR13, RSNA_CANAL5)}
 
 
 def load_registry(name_or_file: str | Path) -> LandmarkRegistry:
@@ -98,7 +104,7 @@ def load_registry(name_or_file: str | Path) -> LandmarkRegistry:
     The file holds ``name`` and ``landmarks``: a list of ``{name, kind, snomed_code}``.
 
     Args:
-        name_or_file: ``lumbar11``, ``lumbar13``, or the path of a ``.yaml`` file.
+        name_or_file: ``lumbar11``, ``lumbar13``, ``rsna_canal5``, or the path of a ``.yaml`` file.
 
     Raises:
         ValueError: no registry has this name, or the file does not describe one.

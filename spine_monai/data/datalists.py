@@ -17,12 +17,15 @@ import torch
 from torch import Tensor
 
 from spine_monai.files import write_text
+from spine_monai.geometry import spacing_mm
 from spine_monai.landmarks import LandmarkRegistry, load_registry
 
 FORMAT = "spine_monai.datalist"
 FORMAT_VERSION = 1
 PATH_KEYS = ("image", "mask")
 NUM_FOLDS = 4
+SLICES = ("middle", "annotated", "near", "all")
+NEAR_MM = 8.0  # a body is some 50 mm wide: so near the annotated slice, all look like it
 
 Item = dict[str, Any]
 
@@ -72,8 +75,9 @@ def load_datalist(
         path: datalist file.
         folds: folds to keep; ``None`` keeps all.
         exclude: subjects to leave out.
-        slices: ``middle`` gives one item for each case, as at inference; ``all`` gives one for each
-            sagittal slice.
+        slices: ``middle`` gives one item for each case; ``annotated`` too, on the case's
+            ``slice_index`` where it has one; ``near`` gives one for each sagittal slice within 8 mm
+            of that one, ``all`` one for each sagittal slice.
         landmark_set: registry whose landmarks make ``points_lps``, (N, 3) in mm, NaN where absent.
         views: gives each item once for each view instead: names of the first and the last landmark
             that stay in view, ``None`` where nothing is cut; see ``CutViewd``.
@@ -112,19 +116,20 @@ def training_items(
     Args:
         items: items as read from a datalist.
         registry: names and order of the N landmarks.
-        slices: ``middle`` or ``all``, as for ``load_datalist``.
+        slices: ``middle``, ``annotated``, ``near`` or ``all``, as for ``load_datalist``.
 
     Raises:
-        ValueError: ``slices`` is neither.
+        ValueError: ``slices`` is none of them.
     """
-    if slices not in ("middle", "all"):
-        msg = f"slices must be 'middle' or 'all': got {slices!r}."
+    if slices not in SLICES:
+        msg = f"slices must be one of {', '.join(SLICES)}: got {slices!r}."
         raise ValueError(msg)
     wanted = []
     for item in items:
-        common = {key: item[key] for key in ("id", "subject", "image")}
+        study = _study(item)
+        common = {"id": item["id"], "subject": item["subject"], "image": study}
         common["points_lps"] = points_tensor(item["points_lps"], registry)
-        indices = range(_count_slices(item["image"])) if slices == "all" else [None]
+        indices = _slice_indices(item, study, slices)
         wanted += [common if i is None else common | {"slice_index": i} for i in indices]
     return wanted
 
@@ -193,8 +198,26 @@ def _relative(item: Item, folder: Path) -> Item:
     return {k: os.path.relpath(item[k], folder) for k in PATH_KEYS if k in item}
 
 
-def _count_slices(image: str) -> int:
+def _study(item: Item) -> Any:
+    """What the loader reads: the image, and of DICOM the series that the item names."""
+    if "series_uid" not in item:
+        return item["image"]
+    from spine_monai.readers import locate_study
+
+    return locate_study(item["image"], item["series_uid"])
+
+
+def _slice_indices(item: Item, study: Any, slices: str) -> Sequence[int | None]:
+    """The slices of a case that become items; ``None`` is the middle one."""
+    if slices in ("middle", "annotated"):
+        return [item.get("slice_index") if slices == "annotated" else None]
     from spine_monai.readers import read_study
     from spine_monai.transforms.slices import upright
 
-    return int(upright(read_study(image).image).shape[-1])
+    volume = upright(read_study(study).image)
+    count = int(volume.shape[-1])
+    if slices == "all":
+        return range(count)
+    annotated, step_mm = item.get("slice_index", count // 2), float(spacing_mm(volume.affine)[2])
+    reach = math.floor(NEAR_MM / step_mm + 0.01)  # a spacing of 4 mm may be read as 4.000001
+    return [index for index in range(count) if abs(index - annotated) <= reach]

@@ -1,6 +1,5 @@
 """3D Slicer markups (``.mrk.json``) in: named points, and a datalist from folders of them."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spine_monai.data.datalists import Item, is_point
+from spine_monai.data.folds import read_folds
 from spine_monai.geometry import LPS_FROM_RAS, apply_affine, points_ijk_from_lps
 from spine_monai.landmarks import LandmarkRegistry
 from spine_monai.readers import StudyError, read_study
@@ -66,25 +66,6 @@ def datalist_from_markups(
         raise ValueError(msg)
     folds = read_folds(folds_file) if folds_file else {}
     return [_item(path, registry, folds, folds_file) for path in markups]
-
-
-def read_folds(path: Path) -> dict[str, int]:
-    """Read the fold of each case from a CSV with the columns ``case`` and ``fold``.
-
-    Raises:
-        ValueError: a column is missing, or a fold is no whole number.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:  # Excel begins with a BOM
-            rows = list(csv.DictReader(stream))
-        folds = {row["case"]: int(row["fold"]) for row in rows}
-    except (KeyError, TypeError, ValueError) as error:
-        msg = f"{path} must have the columns 'case' and 'fold' (a whole number): {error!r}."
-        raise ValueError(msg) from error
-    if len(folds) < len(rows):
-        msg = f"{path} must name each case once: got {len(rows)} rows for {len(folds)} cases."
-        raise ValueError(msg)
-    return folds
 
 
 def _point_lps(

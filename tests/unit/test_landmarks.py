@@ -10,6 +10,7 @@ from spine_monai.landmarks import (
     LUMBAR11,
     LUMBAR13,
     REGISTRIES,
+    RSNA_CANAL5,
     Landmark,
     LandmarkRegistry,
     LandmarkSet,
@@ -82,6 +83,14 @@ def test_no_two_landmarks_share_a_code():
     assert len({landmark.snomed_code for landmark in LUMBAR13.landmarks}) == 13
 
 
+def test_the_canal_points_stand_behind_the_lumbar_discs_and_are_never_taken_for_them():
+    levels = ("L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
+    assert RSNA_CANAL5.names == tuple(f"canal {level}" for level in levels)
+    assert not set(RSNA_CANAL5.names) & set(LUMBAR13.names)
+    assert {mark.snomed_code for mark in RSNA_CANAL5.landmarks} == {None}
+    assert load_registry("rsna_canal5") is RSNA_CANAL5
+
+
 def test_a_registry_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         LUMBAR11.name = "other"
@@ -111,7 +120,8 @@ def test_a_registry_is_read_from_a_file(tmp_path):
 
 def test_an_unknown_registry_is_refused_with_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"one of \['lumbar11', 'lumbar13'\] or a YAML file: got cervical7"
+        ValueError,
+        match=r"one of \['lumbar11', 'lumbar13', 'rsna_canal5'\] or a YAML file: got cervical7",
     ):
         load_registry("cervical7")
 

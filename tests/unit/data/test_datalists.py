@@ -221,8 +221,26 @@ def test_slices_are_counted_across_the_patient_whatever_the_file_stores(tmp_path
     assert len(items) == 5
 
 
+def test_the_annotated_slice_is_the_one_that_the_datalist_names():
+    items = [item("a1", slice_index=3), item("b1")]
+    wanted = training_items(items, LUMBAR11, slices="annotated")
+    assert [one.get("slice_index") for one in wanted] == [3, None]
+    assert all("slice_index" not in one for one in training_items(items, LUMBAR11))
+
+
+@pytest.mark.parametrize(
+    ("annotated", "slices"), [({"slice_index": 4}, [2, 3, 4]), ({}, [0, 1, 2, 3, 4])]
+)
+def test_near_slices_are_those_within_8_mm_of_the_annotated_one(study, tmp_path, annotated, slices):
+    """Five slices 4 mm apart; without an annotated one, near the middle one."""
+    image = study.write_nifti(tmp_path / "a.nii.gz")
+    items = [item("a1", image=str(image), **annotated)]
+    wanted = training_items(items, LUMBAR11, slices="near")
+    assert [one["slice_index"] for one in wanted] == slices
+
+
 def test_other_choices_of_slices_are_refused():
-    with pytest.raises(ValueError, match="slices must be 'middle' or 'all': got 'central'"):
+    with pytest.raises(ValueError, match="one of middle, annotated, near, all: got 'central'"):
         training_items([item("a1")], LUMBAR11, slices="central")
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from spine_monai.data import datalist_from_markups, read_markups
-from spine_monai.data.markups import read_folds
 from spine_monai.landmarks import LUMBAR11
 from spine_monai.writers import markups_text
 
@@ -139,17 +138,6 @@ def test_a_case_without_a_fold_is_refused(case, tmp_path):
         datalist_from_markups([case], LUMBAR11, folds)
 
 
-@pytest.mark.parametrize("text", ["case,group\na,1\n", "name,fold\na,1\n", "case,fold\na,one\n"])
-def test_a_folds_file_without_its_columns_is_refused(tmp_path, text):
-    with pytest.raises(ValueError, match=r"must have the columns 'case' and 'fold' \(a whole"):
-        read_folds(write_folds(tmp_path, text))
-
-
-def test_a_folds_row_without_a_fold_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="must have the columns 'case' and 'fold'"):
-        read_folds(write_folds(tmp_path, "case,fold\na\n"))
-
-
 def test_folders_without_markups_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"folders must hold \*\.mrk\.json files: none in"):
         datalist_from_markups([tmp_path], LUMBAR11)
@@ -194,14 +182,3 @@ def test_a_label_given_twice_is_refused(tmp_path):
     (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [{"controlPoints": points}]}))
     with pytest.raises(ValueError, match="must name each point once: got 'L1' twice"):
         read_markups(tmp_path / "a.mrk.json")
-
-
-def test_a_fold_file_from_excel_is_read(tmp_path):
-    (tmp_path / "cases.csv").write_text("case,fold\na,1\n", encoding="utf-8-sig")
-    assert read_folds(tmp_path / "cases.csv") == {"a": 1}
-
-
-def test_a_case_with_two_folds_is_refused(tmp_path):
-    (tmp_path / "cases.csv").write_text("case,fold\na,1\na,2\n")
-    with pytest.raises(ValueError, match="must name each case once: got 2 rows for 1 cases"):
-        read_folds(tmp_path / "cases.csv")
