@@ -21,6 +21,7 @@ STEP_MM = 1.2
 HEIGHT_MM = 8.4  # of the piece of canal behind a landmark
 BEND_MM = 18.0  # how far tilt and curve may each take the spine out of one slice
 BEND_PRICE = 1e-4  # of the score, per mm squared; settled on 28 subjects
+BEND_GAIN = 0.015  # of the score, that a bend must bring to be believed; settled likewise
 FINENESS = 4  # places tried between two slices
 
 
@@ -68,7 +69,8 @@ def slice_of_each_landmark(scores: FloatArray, step_mm: float) -> NDArray[np.int
     """Return the slice of each landmark, along the smooth bend that the scores show.
 
     One landmark's scores are too noisy to choose by; the spine bends as a whole. Of all straight,
-    tilted and bent columns that one is taken whose score, less a price on the bend, is highest.
+    tilted and bent columns that one is taken whose score, less a price on the bend, is highest; the
+    best slice for all, where no bend is clearly better.
 
     Args:
         scores: (K, N) of each landmark on each slice, in the order of the slices.
@@ -86,8 +88,10 @@ def slice_of_each_landmark(scores: FloatArray, step_mm: float) -> NDArray[np.int
     start, tilt, curve = (g.ravel()[:, None] for g in np.meshgrid(starts, bends, bends))
     columns = start + (tilt * along + curve * (along**2 - 1 / 3)) / step_mm
     columns = columns.clip(0, count - 1)
-    price = BEND_PRICE * (tilt**2 + curve**2)[:, 0]
-    best = (_score_along(scores, columns) - price).argmax()
+    totals = _score_along(scores, columns)
+    best = (totals - BEND_PRICE * (tilt**2 + curve**2)[:, 0]).argmax()
+    if totals[best] - scores.mean(1).max() < BEND_GAIN:
+        return np.full(landmarks, best_slice(scores))
     return np.rint(columns[best]).astype(np.int64)
 
 

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from spine_monai import __version__
-from spine_monai.cli import convert, demo, evaluate, localize, train
+from spine_monai.cli import convert, demo, evaluate, localize, series, train, verify
 from spine_monai.cli.codes import INTERRUPTED, RESEARCH_NOTE, STORAGE, USAGE
 
-COMMANDS = (localize, demo, evaluate, convert, train)
+COMMANDS = (localize, series, demo, evaluate, verify, convert, train)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spine_monai.cli.codes import DONE, SOME_FAILED
+from spine_monai.cli.series import add_series_uid
 
 if TYPE_CHECKING:
     from spine_monai.workflows.report import RunReport
@@ -17,10 +18,14 @@ def add_to(commands: Any) -> None:
         "studies",
         nargs="+",
         metavar="STUDY",
-        help="DICOM folder or file, .nii, .nii.gz, .mha, .nrrd, or a datalist (.json)",
+        help="DICOM folder, zip or file, .nii, .nii.gz, .mha, .nrrd, .png or .jpg, or a datalist",
     )
     command.add_argument("--out", required=True, type=Path, help="folder for the results")
     add_running(command, "json,csv,markups")
+    add_series_uid(command)
+    command.add_argument(
+        "--pixel-spacing", type=float, metavar="MM", help="size of the pixels of a .png or .jpg"
+    )
     command.add_argument("--workers", type=int, default=0, help="threads that read ahead")
     command.add_argument("--overwrite", action="store_true", help="do finished cases again")
     command.set_defaults(command=_localize)
@@ -29,7 +34,9 @@ def add_to(commands: Any) -> None:
 def add_running(command: argparse.ArgumentParser, formats: str) -> None:
     """Add the options of every command that runs the networks."""
     command.add_argument(
-        "--formats", default=formats, help=f"of json,csv,markups,overlay (default: {formats})"
+        "--formats",
+        default=formats,
+        help=f"of json,csv,markups,overlay,report,sr,sc,gsps (default: {formats})",
     )
     command.add_argument("--bundle", type=Path, help="bundle folder (default: the shipped one)")
     command.add_argument(
@@ -57,8 +64,9 @@ def _localize(options: argparse.Namespace) -> int:
         bundle=options.bundle,
         device=options.device,
         num_workers=options.workers,
-        **slice_values(options),
         overwrite=options.overwrite,
+        **slice_values(options),
+        **_study_values(options),
     )
     return tell(report, options.out)
 
@@ -67,6 +75,11 @@ def slice_values(options: argparse.Namespace) -> dict[str, Any]:
     """Return the ids of ``inference.yaml`` that the options about slices set."""
     one = {} if options.slice is None else {"slice_index": options.slice}
     return one if options.slices == "one" else one | {"slices": options.slices}
+
+
+def _study_values(options: argparse.Namespace) -> dict[str, Any]:
+    values = {"series_uid": options.series_uid, "pixel_spacing_mm": options.pixel_spacing}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def tell(report: "RunReport", out: Path) -> int:

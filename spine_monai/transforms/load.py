@@ -17,6 +17,7 @@ class LoadSpineStudyd(MapTransform):
     Adds to the item, beside the (1, I, J, K) MetaTensor under each key:
         ``<key>_source``: where the image came from (kind, path, UIDs).
         ``<key>_instance_uids``: SOPInstanceUID of each slice, empty for volume files.
+        ``<key>_warnings``: what reading found that a user should know, each with code and message.
 
     Raises:
         StudyError: the study cannot be used.
@@ -33,4 +34,5 @@ class LoadSpineStudyd(MapTransform):
             item[key] = volume.image
             item[f"{key}_source"] = volume.source
             item[f"{key}_instance_uids"] = list(volume.instance_uids)
+            item[f"{key}_warnings"] = list(volume.warnings)
         return item

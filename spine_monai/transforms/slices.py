@@ -26,9 +26,10 @@ class SagittalSliced(MapTransform):
     counted towards the patient's right, from 0, whatever the order in the file. The (1, H, W)
     MetaTensor keeps its 4 x 4 affine.
 
-    Adds to the item ``slice``: ``index``, ``count`` of slices, and the native slice, as it stands in the file for DICOM
-    and upright otherwise: ``rows``, ``columns``, ``lps_from_column_row`` (4 x 4) and, for DICOM,
-    ``SOPInstanceUID``; and ``native_<key>``, the slice itself for whoever draws on it.
+    Adds to the item ``slice``: ``index``, ``count`` of slices, and the native slice, as it stands
+    in the file for DICOM and upright otherwise: ``rows``, ``columns``, ``lps_from_column_row``
+    (4 x 4) and, for DICOM, ``SOPInstanceUID``; and ``native_<key>``, the slice itself for whoever
+    draws on it.
 
     Raises:
         ValueError: ``slice_index`` lies outside the volume.
@@ -93,7 +94,7 @@ class CentralSlicesd(MapTransform):
 
 
 def central_indices(total: int, count: int, step: int) -> list[int]:
-    """Return every ``step``-th slice about the middle one of a volume, at most ``count`` of them."""
+    """Return at most ``count`` slices about the middle one of a volume, ``step`` apart."""
     middle = total // 2
     offsets = range(-((count - 1) // 2), count // 2 + 1)
     return [i for offset in offsets if 0 <= (i := middle + step * offset) < total]

@@ -8,6 +8,8 @@ from typing import Any
 
 from spine_monai.data import read_datalist
 from spine_monai.readers import LocatedStudy, StudyError, locate_study
+from spine_monai.readers.location import UnusableStudy
+from spine_monai.readers.pictures import is_picture_file
 from spine_monai.readers.volumes import volume_stem
 
 DATALIST_SUFFIX = ".json"
@@ -19,13 +21,12 @@ class Case:
 
     Args:
         id: name of its folder under the output.
-        image: the study, or the path of one that could not be located; reading that gives the
-            error again, as this case's own.
+        image: the study, or one that could not be located, whose error becomes this case's own.
         slice_index: sagittal slice to use; ``None`` leaves it to the evidence.
     """
 
     id: str
-    image: LocatedStudy | Path
+    image: LocatedStudy | UnusableStudy
     slice_index: int | None = None
 
     @property
@@ -35,62 +36,84 @@ class Case:
         return item if self.slice_index is None else item | {"slice_index": self.slice_index}
 
 
-def find_cases(studies: Sequence[str | Path]) -> list[Case]:
+@dataclass(frozen=True)
+class StudyOptions:
+    """What the user decides for the studies of a call.
+
+    Args:
+        series_uid: the DICOM series to use; goes with one study.
+        pixel_spacing_mm: size of the pixels of pictures.
+    """
+
+    series_uid: str | None = None
+    pixel_spacing_mm: float | None = None
+
+
+def find_cases(studies: Sequence[str | Path], options: StudyOptions = StudyOptions()) -> list[Case]:
     """Give every study its case id: the datalist's, else the SeriesInstanceUID, else the file stem.
 
     Args:
-        studies: DICOM folders or files, volume files, datalists.
+        studies: DICOM folders, zips or files, volume files, pictures, datalists.
+        options: how the studies are read.
 
     Raises:
-        ValueError: there is no study, a datalist is wrong, or two cases have one id.
+        ValueError: there is no study, a datalist is wrong, two cases have one id, or one series is
+            named for several studies.
     """
     paths = [Path(study) for study in studies if str(study)]
     if not paths:
         msg = "studies must name at least one DICOM folder, NIfTI file or datalist: got none."
         raise ValueError(msg)
-    cases = [case for path in paths for case in _cases_at(path)]
+    cases = [case for path in paths for case in _cases_at(path, options)]
+    if options.series_uid and len(cases) > 1:
+        msg = f"series_uid must go with one study: got {len(cases)}. Localize it by itself."
+        raise ValueError(msg)
     return _check_ids(_with_parents(cases))
 
 
 def network_items(
-    studies: Sequence[str | Path], slice_index: int | None = None
+    studies: Sequence[str | Path], slice_index: int | None = None, **options: Any
 ) -> list[dict[str, Any]]:
     """Return the items of ``find_cases`` for a MONAI dataset.
 
     Args:
-        studies: DICOM folders or files, volume files, datalists.
+        studies: DICOM folders, zips or files, volume files, pictures, datalists.
         slice_index: sagittal slice of every study, counted from 0 towards the patient's right; a
             datalist's own wins. ``None`` leaves it to the evidence.
+        **options: those of ``StudyOptions``.
     """
     given = {} if slice_index is None else {"slice_index": slice_index}
-    return [given | case.network_item for case in find_cases(studies)]
+    return [given | case.network_item for case in find_cases(studies, StudyOptions(**options))]
 
 
-def _cases_at(path: Path) -> list[Case]:
+def _cases_at(path: Path, options: StudyOptions) -> list[Case]:
     if path.suffix != DATALIST_SUFFIX:
-        return [_case(path)]
+        return [_case(path, options)]
     return [
-        Case(item["id"], _locate(Path(item["image"])), item.get("slice_index"))
+        Case(item["id"], _locate(Path(item["image"]), options), item.get("slice_index"))
         for item in read_datalist(path)
     ]
 
 
-def _case(path: Path) -> Case:
-    image = _locate(path)
+def _case(path: Path, options: StudyOptions) -> Case:
+    image = _locate(path, options)
     if isinstance(image, LocatedStudy) and image.series:
         return Case(image.series.uid, image)
     return Case(_stem(path), image)
 
 
-def _locate(path: Path) -> LocatedStudy | Path:
+def _locate(path: Path, options: StudyOptions) -> LocatedStudy | UnusableStudy:
+    spacing_mm = options.pixel_spacing_mm
     try:
-        return locate_study(path)
-    except StudyError:
-        return path
+        return locate_study(path, options.series_uid, pixel_spacing_mm=spacing_mm)
+    except StudyError as error:
+        return UnusableStudy(path, error)
 
 
 def _stem(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else volume_stem(path)
+    if path.is_dir():
+        return path.resolve().name
+    return path.stem if is_picture_file(path) else volume_stem(path)
 
 
 def _with_parents(cases: list[Case]) -> list[Case]:
@@ -100,7 +123,7 @@ def _with_parents(cases: list[Case]) -> list[Case]:
 
 
 def _with_parent(case: Case) -> Case:
-    path = case.image.path if isinstance(case.image, LocatedStudy) else case.image
+    path = case.image.path
     if case.id != _stem(path):
         return case
     return Case(f"{path.resolve().parent.name}_{case.id}", case.image, case.slice_index)

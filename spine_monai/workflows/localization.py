@@ -13,17 +13,20 @@ from monai.engines import EnsembleEvaluator
 from tqdm import tqdm
 
 from spine_monai.readers import LocatedStudy, locate_study
+from spine_monai.readers.location import UnusableStudy
 from spine_monai.workflows.bundle import describe_bundle, find_bundle, parse_config
 from spine_monai.workflows.causes import in_one_line, root_cause
 from spine_monai.workflows.outputs import (
     DEFAULT_FORMATS,
     check_formats,
+    check_source,
     why_not_finished,
     write_case,
+    write_run,
 )
 from spine_monai.workflows.report import CaseReport, RunReport
 from spine_monai.workflows.slice_choice import Slices, check_slices, choose_slices
-from spine_monai.writers import RESULT_FILE, Result, case_content, write_table
+from spine_monai.writers import RESULT_FILE, Result, case_content
 
 logger = logging.getLogger(__name__)
 
@@ -68,13 +71,14 @@ def localize(
     Runs the bundle's ``inference.yaml``; ``python -m monai.bundle run evaluating`` does the same.
 
     Args:
-        studies: DICOM folders or files, volume files (NIfTI, MHA, NRRD), datalists.
+        studies: DICOM folders, zips or files, volume files (NIfTI, MHA, NRRD), PNG or JPEG
+            pictures, datalists.
         output_dir: folder for the results; made if need be.
-        formats: ``json``, ``csv``, ``markups``, ``overlay``.
+        formats: ``json``, ``csv``, ``markups``, ``overlay``, ``report``, ``sr``, ``sc``, ``gsps``.
         bundle: folder of the bundle; see ``find_bundle``.
         device: such as ``cpu`` or ``cuda:0``; the bundle's choice where not given.
         **values: further ids of ``inference.yaml``, such as ``overwrite``, ``num_workers``,
-            ``slice_index`` and ``slices``.
+            ``slice_index``, ``slices``, ``series_uid`` and ``pixel_spacing_mm``.
 
     Returns:
         What happened to each case. Failed cases are in it, not raised.
@@ -137,8 +141,7 @@ def localize_dataset(
             report.cases.append(case)
     finally:
         report.write(job.output_dir)
-    if "csv" in job.formats:
-        write_table(job.output_dir)
+    write_run(job.output_dir, job.formats)
     return report
 
 
@@ -194,22 +197,35 @@ def _run_case(
     started = time.perf_counter()
     case = str(item["id"])
     try:
+        study = _usable(item["image"])
+        check_source(job.formats, study)
         result = _infer(evaluator, prepared.result(), job.slices)
-        study = item["image"]
-        study = study if isinstance(study, LocatedStudy) else locate_study(study)
     except Exception as error:
-        reason = in_one_line(error)
-        logger.error("case %s failed: %s", case, reason)
-        logger.debug("case %s", case, exc_info=error)
-        return CaseReport(case, "failed", reason, duration_s=time.perf_counter() - started)
+        return _failed(case, error, started)
     content = case_content(result, study, job.bundle, job.options)
-    write_case(job.output_dir / case, job.formats, content, result)
+    try:
+        write_case(job.output_dir / case, job.formats, content, result, study)
+    except ValueError as error:  # nothing was found to write
+        return _failed(case, error, started)
     reason = f"{study.reason}; {result.slice_choice}"
     logger.info("case %s: %s", case, reason)
     for warning in content["warnings"]:
         logger.warning("case %s: %s", case, warning["message"])
     seconds = time.perf_counter() - started
     return CaseReport(case, "done", reason, content["warnings"], seconds, result.landmarks)
+
+
+def _failed(case: str, error: Exception, started: float) -> CaseReport:
+    reason = in_one_line(error)
+    logger.error("case %s failed: %s", case, reason)
+    logger.debug("case %s", case, exc_info=error)
+    return CaseReport(case, "failed", reason, duration_s=time.perf_counter() - started)
+
+
+def _usable(study: LocatedStudy | UnusableStudy | str | Path) -> LocatedStudy:
+    if isinstance(study, UnusableStudy):
+        raise study.error
+    return study if isinstance(study, LocatedStudy) else locate_study(study)
 
 
 def _infer(evaluator: EnsembleEvaluator, prepared: Any, slices: Slices) -> Result:
@@ -229,5 +245,5 @@ def _infer(evaluator: EnsembleEvaluator, prepared: Any, slices: Slices) -> Resul
         image=best["native_image"],
         slice_choice=choice.reason,
         landmark_slices=[items[n]["slice"] for n in choice.of_each] if slices == "all" else (),
-        warnings=choice.warnings,
+        warnings=[*best.get("image_warnings", ()), *choice.warnings],
     )

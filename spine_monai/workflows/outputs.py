@@ -1,19 +1,44 @@
 """The files of one case: the formats there are, how they are written, when they are finished."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spine_monai.files import write_text, write_whole
+from spine_monai.readers import LocatedStudy
 from spine_monai.viz import draw_overlay, require_matplotlib
-from spine_monai.writers import MARKUPS_FILE, RESULT_FILE, Result, case_text, markups_text
+from spine_monai.viz.report_page import write_report_page
+from spine_monai.viz.secondary_capture import write_sc
+from spine_monai.viz.thumbnails import THUMBNAIL_FILE, thumbnail_jpeg
+from spine_monai.writers import (
+    MARKUPS_FILE,
+    RESULT_FILE,
+    Result,
+    case_text,
+    markups_text,
+    write_table,
+)
+from spine_monai.writers.dicom_gsps import write_gsps
+from spine_monai.writers.dicom_reference import check_is_dicom, require_highdicom
+from spine_monai.writers.dicom_sr import write_sr
 from spine_monai.writers.json import read_case
 
-OVERLAY_FILE = "overlay.png"
-FORMATS = ("json", "csv", "markups", "overlay")
+Writer = Callable[[Path], object]
+
+FORMATS = ("json", "csv", "markups", "overlay", "report", "sr", "sc", "gsps")
 DEFAULT_FORMATS = ("json", "csv", "markups")
-CASE_FILES = {"json": RESULT_FILE, "markups": MARKUPS_FILE, "overlay": OVERLAY_FILE}
+DICOM_FORMATS = ("sr", "sc", "gsps")
+PICTURE_FORMATS = ("overlay", "report", "sc")
+CASE_FILES = {
+    "json": RESULT_FILE,
+    "markups": MARKUPS_FILE,
+    "overlay": "overlay.png",
+    "report": THUMBNAIL_FILE,
+    "sr": "landmarks.dcm",
+    "sc": "overlay.dcm",
+    "gsps": "presentation.dcm",
+}
 
 
 def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
@@ -27,13 +52,29 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     if unknown:
         msg = f"formats must be among {', '.join(FORMATS)}: got {', '.join(unknown)}."
         raise ValueError(msg)
-    if "overlay" in formats:
+    if set(formats) & set(PICTURE_FORMATS):
         require_matplotlib()
+    if set(formats) & set(DICOM_FORMATS):
+        require_highdicom()
     return tuple(formats)
 
 
+def check_source(formats: Sequence[str], study: LocatedStudy) -> None:
+    """Refuse a study that the formats cannot be written for, before any work on it.
+
+    Raises:
+        ValueError: results as DICOM are wanted, and the study is not DICOM.
+    """
+    if set(formats) & set(DICOM_FORMATS):
+        check_is_dicom(study)
+
+
 def write_case(
-    folder: Path, formats: Sequence[str], content: Mapping[str, Any], result: Result
+    folder: Path,
+    formats: Sequence[str],
+    content: Mapping[str, Any],
+    result: Result,
+    study: LocatedStudy,
 ) -> None:
     """Write a case's files, each whole or not at all, ``landmarks.json`` last: it marks the end.
 
@@ -42,15 +83,45 @@ def write_case(
         formats: kinds of files; JSON is always written.
         content: of ``landmarks.json``.
         result: the case's landmarks, source and slice.
+        study: what the case was read from.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    if "markups" in formats:
-        write_text(folder / MARKUPS_FILE, markups_text(result.landmarks))
-    if "overlay" in formats:
-        write_whole(folder / OVERLAY_FILE, partial(draw_overlay, result))
+    writers = _plain_writers(result) | _dicom_writers(result, content, study)
+    for name, write in writers.items():
+        if name in formats:
+            write_whole(folder / CASE_FILES[name], write)
     write_text(folder / RESULT_FILE, case_text(content))
+
+
+def write_run(output_dir: Path, formats: Sequence[str]) -> None:
+    """Write the files that hold all cases: the table, the report's page.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if "csv" in formats:
+        write_table(output_dir)
+    if "report" in formats:
+        write_report_page(output_dir)
+
+
+def _plain_writers(result: Result) -> dict[str, Writer]:
+    return {
+        "markups": lambda path: path.write_text(markups_text(result.landmarks), encoding="utf-8"),
+        "overlay": lambda path: draw_overlay(result, path),
+        "report": lambda path: path.write_bytes(thumbnail_jpeg(result)),
+    }
+
+
+def _dicom_writers(
+    result: Result, content: Mapping[str, Any], study: LocatedStudy
+) -> dict[str, Writer]:
+    if study.series is None:
+        return {}
+    writers = {"sr": write_sr, "sc": write_sc, "gsps": write_gsps}
+    return {name: partial(write, result, content, study.series) for name, write in writers.items()}
 
 
 def why_not_finished(

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from spine_monai import __version__
 from spine_monai.files import write_text
 from spine_monai.landmarks import LandmarkSet
+from spine_monai.writers.run_report import REPORT_FILE, REPORT_FORMAT, REPORT_FORMAT_VERSION
 
-REPORT_FILE = "report.json"
 CaseStatus = Literal["done", "skipped", "failed"]
 
 
@@ -72,8 +72,8 @@ class RunReport:
         """Write ``report.json``, whole or not at all."""
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.started))
         content = {
-            "format": "spine_monai.report",
-            "format_version": 1,
+            "format": REPORT_FORMAT,
+            "format_version": REPORT_FORMAT_VERSION,
             "use": "research only, not for clinical use",
             "software": {"name": "spine_monai", "version": __version__, **_versions()},
             "bundle": self.bundle,

@@ -49,6 +49,7 @@ def case_content(
             "kind": result.source["kind"],
             "path": result.source["path"],
             "sha256": study.digest,
+            "has_patient_geometry": result.source["kind"] != "picture",
             **{key: uids.get(key) for key in UID_KEYS},
         },
         "series_choice": study.reason,

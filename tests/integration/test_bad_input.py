@@ -148,7 +148,8 @@ def test_an_unwritable_output_is_a_storage_error(run, demo_series, tmp_path):
 def test_an_unknown_format_is_refused(run, demo_series, tmp_path):
     code, said = run("localize", demo_series, "--out", tmp_path, "--formats", "json,pdf")
     assert code == 2
-    assert "formats must be among json, csv, markups, overlay: got pdf" in said
+    assert "formats must be among json, csv, markups, overlay, report, sr, sc, gsps: got" in said
+    assert ": got pdf." in said
 
 
 def test_a_missing_study_is_a_failed_case(run, tmp_path):

@@ -45,7 +45,8 @@ def test_a_study_that_cannot_be_located_stays_a_case(tmp_path):
     (tmp_path / "empty").mkdir()
     (case,) = find_cases([tmp_path / "empty"])
     assert case.id == "empty"
-    assert case.image == tmp_path / "empty"
+    assert case.image.path == tmp_path / "empty"
+    assert "must hold DICOM images" in str(case.image.error)
 
 
 def test_the_current_folder_has_a_name(tmp_path, monkeypatch):

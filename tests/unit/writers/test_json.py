@@ -44,6 +44,7 @@ def test_the_source_names_the_very_instance(content, located, pristine_folder):
         "kind": "dicom",
         "path": str(pristine_folder),
         "sha256": located.digest,
+        "has_patient_geometry": True,
         "StudyInstanceUID": header.StudyInstanceUID,
         "SeriesInstanceUID": header.SeriesInstanceUID,
         "FrameOfReferenceUID": header.FrameOfReferenceUID,

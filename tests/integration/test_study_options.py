@@ -1,0 +1,110 @@
+"""What a user decides for a study: its series, and the size of a picture's pixels."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spine_monai.readers import read_study
+from spine_monai.transforms.slices import upright
+
+UID = "2.25.235430576201381898880311698409593654025"
+PIXEL_MM = 0.47
+
+
+@pytest.fixture(scope="module")
+def picture(demo_study, tmp_path_factory):
+    """The middle slice of the demo study as PNG."""
+    pixels = upright(read_study(demo_study).image)[0, :, :, 2].numpy()
+    path = tmp_path_factory.mktemp("picture") / "slice.png"
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def record_of(folder):
+    (file,) = folder.glob("*/landmarks.json")
+    return json.loads(file.read_text())
+
+
+def test_a_named_series_is_used_and_the_reason_says_so(run, demo_study, tmp_path):
+    code, said = run("localize", demo_study, "--series-uid", UID, "--out", tmp_path)
+    assert code == 0
+    assert "the user named it" in said
+    assert "the user named it" in record_of(tmp_path)["series_choice"]
+
+
+def test_an_unknown_series_fails_and_the_message_names_those_there_are(run, demo_study, tmp_path):
+    code, said = run("localize", demo_study, "--series-uid", "1.2.3", "--out", tmp_path)
+    assert code == 1
+    assert "series_uid must be the SeriesInstanceUID of a series of the study: got 1.2.3" in said
+    assert UID in said
+    assert not list(tmp_path.glob("*/landmarks.json"))
+
+
+def test_one_series_uid_goes_with_one_study(run, demo_study, picture, tmp_path):
+    code, said = run("localize", demo_study, picture, "--series-uid", UID, "--out", tmp_path)
+    assert code == 2
+    assert "series_uid must go with one study: got 2" in said
+
+
+def test_a_picture_gives_the_same_pixels_as_its_study_but_no_place_in_the_patient(
+    run, demo_study, picture, tmp_path
+):
+    code, said = run(
+        "localize", picture, "--pixel-spacing", PIXEL_MM, "--out", tmp_path / "picture"
+    )
+    assert code == 0, said
+    run("localize", demo_study, "--slice", "2", "--out", tmp_path / "study")
+    flat, full = (record_of(tmp_path / name) for name in ("picture", "study"))
+    assert flat["source"]["kind"] == "picture"
+    assert flat["source"]["has_patient_geometry"] is False
+    assert full["source"]["has_patient_geometry"] is True
+    assert "no_patient_geometry" in [warning["code"] for warning in flat["warnings"]]
+    for one, other in zip(flat["landmarks"], full["landmarks"], strict=True):
+        got, expected = ([p["position_px"][k] for k in ("column", "row")] for p in (one, other))
+        np.testing.assert_allclose(got, expected, atol=0.5)
+        assert one["position_lps_mm"][0] == 0
+
+
+def test_a_picture_needs_the_size_of_its_pixels(run, picture, tmp_path):
+    code, said = run("localize", picture, "--out", tmp_path)
+    assert code == 1
+    assert "slice.png must come with the size of its pixels" in said
+    assert "--pixel-spacing MM" in said
+
+
+def test_a_study_that_knows_its_spacing_takes_no_other(run, demo_study, tmp_path):
+    code, said = run("localize", demo_study, "--pixel-spacing", "0.5", "--out", tmp_path)
+    assert code == 1
+    assert "other files say their own. Leave out --pixel-spacing" in said
+
+
+@pytest.mark.parametrize("formats", ["sr", "gsps", "sc"])
+def test_results_as_dicom_need_a_dicom_study(run, picture, tmp_path, formats):
+    code, said = run(
+        *("localize", picture, "--pixel-spacing", PIXEL_MM, "--out", tmp_path),
+        *("--formats", formats),
+    )
+    assert code == 1
+    assert "must be DICOM to get results as DICOM" in said
+    assert not list(tmp_path.glob("slice"))
+
+
+def test_every_format_lies_in_the_case_folder(run, demo_study, tmp_path):
+    names = "json,csv,markups,overlay,report,sr,sc,gsps"
+    code, said = run("localize", demo_study, "--out", tmp_path, "--formats", names)
+    assert code == 0, said
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert {path.name for path in folder.iterdir()} == {
+        *("landmarks.json", "landmarks.mrk.json", "overlay.png", "thumbnail.jpg"),
+        *("landmarks.dcm", "overlay.dcm", "presentation.dcm"),
+    }
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        *("landmarks.csv", "report.json", "report.html"),
+    }
+    _, said = run("localize", demo_study, "--out", tmp_path, "--formats", names)
+    assert "1 skipped" in said
+    (folder / "presentation.dcm").unlink()
+    _, said = run("localize", demo_study, "--out", tmp_path, "--formats", names)
+    assert "done again: presentation.dcm is missing" in said
