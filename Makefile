@@ -46,6 +46,7 @@ bench-accuracy: $(READY)  ## cross-validate every method on DATA (hours); then t
 
 docs: $(READY)  ## write the reference pages that are made from the code
 	$(BIN)/python tests/tools/make_reference.py docs/reference
+	$(BIN)/python tests/tools/make_dicom_reference.py docs/reference/dicom.md
 
 clean:  ## remove what the jobs made, but for the environment
 	rm -rf demo_output .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

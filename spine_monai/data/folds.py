@@ -17,7 +17,7 @@ from typing import IO, Any
 import pydicom
 
 from spine_monai.data.datalists import Item, assign_folds
-from spine_monai.readers.headers import quiet_pydicom
+from spine_monai.readers.quiet import silence_pydicom
 
 PUBLIC_KEY = b"spine_monai subjects"
 LEAST_KEY_BYTES = 16
@@ -95,11 +95,11 @@ def subject_of_dicom(stream: IO[bytes], key: bytes = PUBLIC_KEY) -> str | None:
         stream: the bytes of any file of the study.
         key: see ``read_subject_key``.
     """
-    with quiet_pydicom():
-        header = pydicom.dcmread(
-            stream, stop_before_pixels=True, force=True, specific_tags=["PatientID"]
-        )
-        patient = str(header.get("PatientID") or "").strip()
+    silence_pydicom()
+    header = pydicom.dcmread(
+        stream, stop_before_pixels=True, force=True, specific_tags=["PatientID"]
+    )
+    patient = str(header.get("PatientID") or "").strip()
     if not patient:
         return None
     return f"patient-{hmac.new(key, patient.encode(), 'sha256').hexdigest()[:DIGEST_DIGITS]}"

@@ -76,10 +76,8 @@ def _item(record: Record, statuses: tuple[str, ...], conversion: Conversion) -> 
     case, points = record["case"], _points(record, statuses, conversion)
     image = Path(record["source"]["path"])
     if not image.exists():
-        msg = (
-            f"{image} must still be there, as the image of {case}: it is not. Run the command from "
-        )
-        msg += "the folder where `localize` ran."
+        msg = f"{image} must still be there, as the image of {case}: it is not. Run the command "
+        msg += "from the folder where `localize` ran."
         raise LeftOutError(msg, "image_not_found")
     if record["source"]["kind"] != "dicom":
         return placed_item(case, image, points, conversion)

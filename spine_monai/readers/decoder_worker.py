@@ -6,6 +6,7 @@ standard output: one line of JSON, then as many bytes as its ``bytes`` says. Eac
 processor time it may take; beyond that, or beyond the memory limit, the process ends.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -208,16 +209,24 @@ def limit_memory(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def main(limit_bytes: int) -> None:
-    """Serve on standard input and output, which libraries can then no longer print to."""
+def main(limit_bytes: int, folder: str) -> None:
+    """Serve on standard input and output, which libraries can then no longer print to.
+
+    Args:
+        limit_bytes: the most memory that this process may have.
+        folder: for temporary files; removed at the end, which comes when the caller is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent; then input ends
     replies = os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     limit_memory(limit_bytes)
+    tempfile.tempdir = folder
     serve(sys.stdin.buffer, replies)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

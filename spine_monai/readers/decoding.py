@@ -134,8 +134,11 @@ class DecoderProcess:
             _within(START_SECONDS, self.process)
         except (OSError, EOFError, ValueError) as error:
             msg = f"the decoder process must start: it ended with code {self._stop()}. "
-            msg += f"Run `{sys.executable} {WORKER_FILE} {MEMORY_BYTES}` to see why."
+            msg += f"Run `{sys.executable} {WORKER_FILE} {MEMORY_BYTES} .` to see why."
             raise RuntimeError(msg) from error
+        except BaseException:
+            self._stop()
+            raise
         return self.process
 
     def _stop(self) -> int:
@@ -149,11 +152,11 @@ class DecoderProcess:
 
 def _start(folder: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", str(WORKER_FILE), str(MEMORY_BYTES)],
+        [sys.executable, "-P", str(WORKER_FILE), str(MEMORY_BYTES), folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=os.environ | ONE_THREAD | {"TMPDIR": folder},
+        env=os.environ | ONE_THREAD,
     )
 
 

@@ -54,11 +54,15 @@ def _from_bytes(
 
 
 def _is_valid(element: DataElement) -> bool:
-    """Whether a number is one, and single if the dictionary says so; pydicom passes on any text."""
+    """Whether a number is one, a text is text, and a single value is single, as by the dictionary.
+
+    pydicom goes by the VR that the file names, and passes on any text where a number belongs.
+    """
     is_multiple = element.VM > 1
     if element.VR == "SQ" or (is_multiple and dictionary_VM(element.tag) == "1"):
         return False
-    if element.is_empty or dictionary_VR(element.tag) not in NUMERIC_VRS:
+    if element.is_empty:
         return True
+    kind = int | float if dictionary_VR(element.tag) in NUMERIC_VRS else str
     values = element.value if is_multiple else [element.value]
-    return all(isinstance(value, int | float) for value in values)
+    return all(isinstance(value, kind) for value in values)

@@ -5,10 +5,6 @@ files without it, begins with an attribute of group 2 or 8.
 """
 
 import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from typing import IO
 
@@ -38,20 +34,6 @@ class Ignored(Enum):
     DICOMDIR = "DICOMDIR"
     DAMAGED = "damaged"
     NO_IMAGE = "no image"
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Silence pydicom, whose warnings and log quote raw values, which may name a patient."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def looks_like_dicom(start: bytes) -> bool:

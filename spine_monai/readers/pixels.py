@@ -120,7 +120,7 @@ def _photometric(instances: Sequence[Instance]) -> str:
 
 def _grey_word(photometric: str) -> str:
     """A PhotometricInterpretation as messages may quote it: any other word may be a name."""
-    return photometric if photometric in PHOTOMETRIC else "another word"
+    return str(photometric) if str(photometric) in PHOTOMETRIC else "another word"
 
 
 def _rescale(instance: Instance) -> tuple[np.float32, np.float32]:

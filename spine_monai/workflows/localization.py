@@ -205,7 +205,9 @@ def _run_case(
     content = case_content(result, study, job.bundle, job.options)
     try:
         write_case(job.output_dir / case, job.formats, content, result, study)
-    except ValueError as error:  # nothing was found to write
+    except OSError:  # the disk: no other case can be written either
+        raise
+    except Exception as error:
         return _failed(case, error, started)
     reason = f"{study.reason}; {result.slice_choice}"
     logger.info("case %s: %s", case, reason)

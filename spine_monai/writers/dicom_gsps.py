@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
+from pydicom.tag import Tag
 
 from spine_monai.geometry import lps_from_column_row, points_xy_from_lps, ras_from_dicom
 from spine_monai.readers.series import Instance, Series
@@ -27,8 +29,9 @@ from spine_monai.writers.dicom_reference import (
 )
 from spine_monai.writers.dicom_sc import BODY_PART
 from spine_monai.writers.dicom_study import (
+    building,
+    identity_element,
     object_arguments,
-    quiet,
     reading,
     result_uid,
     save_in_study,
@@ -62,10 +65,10 @@ def write_gsps(result: Result, content: Mapping[str, Any], series: Series, path:
     """
     from highdicom.pr import GraphicLayer, GrayscaleSoftcopyPresentationState
 
-    with quiet():
-        main, placed = slice_instance(result, series), place_marks(result, series)
+    main, placed = slice_instance(result, series), place_marks(result, series)
+    with building(series):
         header = read_header(main)
-        header.PatientName = header.get("PatientName") or EMPTY_NAME
+        _name_nobody(header)
         layer = GraphicLayer(LAYER, 1, DESCRIPTION, display_color=_yellow())
         notes = [
             _annotation(mark, instance, layer, content, series)
@@ -83,6 +86,13 @@ def write_gsps(result: Result, content: Mapping[str, Any], series: Series, path:
         )
         _finish(dataset, main)
         save_in_study(dataset, header, path)
+
+
+def _name_nobody(header: Any) -> None:
+    """Give a header that holds no name an empty one."""
+    element = identity_element(header, "PatientName")
+    if element is None or not element.value:
+        header["PatientName"] = DataElement(Tag("PatientName"), "PN", EMPTY_NAME)
 
 
 def points_xy_by_image(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
@@ -173,13 +183,21 @@ def _grey_values(header: Any, instance: Instance, result: Result) -> dict[str, A
 
 
 def _window(header: Any, instance: Instance, result: Result) -> tuple[float, float]:
-    values = (value_of_frame(header, instance, f"Window{part}") for part in ("Center", "Width"))
-    center, width = (float(np.atleast_1d(v)[0]) if v is not None else np.nan for v in values)
+    center, width = (_window_value(header, instance, part) for part in ("Center", "Width"))
     if width >= 1 and np.isfinite(center):
         return center, width
     low, high = np.percentile(result.image[0].numpy(), WINDOW_PERCENTILES)
     center = float(low + high) / 2
     return _turned_back(center, instance), max(float(high - low), 1.0)
+
+
+def _window_value(header: Any, instance: Instance, part: str) -> float:
+    """The first of the values that an image may have; NaN where it has none."""
+    try:
+        value: Any = value_of_frame(header, instance, f"Window{part}")
+        return float(np.atleast_1d(value)[0])
+    except (TypeError, ValueError, IndexError):  # it is absent, or no number
+        return float("nan")
 
 
 def _turned_back(value: float, instance: Instance) -> float:

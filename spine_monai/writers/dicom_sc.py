@@ -16,8 +16,8 @@ from spine_monai.writers.dicom_reference import (
 )
 from spine_monai.writers.dicom_study import (
     SOFTWARE,
+    building,
     object_arguments,
-    quiet,
     reading,
     save_in_study,
 )
@@ -50,8 +50,8 @@ def write_capture(
     """
     from highdicom.sc import SCImage
 
-    with quiet():
-        instance = slice_instance(result, series)
+    instance = slice_instance(result, series)
+    with building(series):
         dataset = SCImage(
             pixel_array=picture,
             photometric_interpretation="RGB",

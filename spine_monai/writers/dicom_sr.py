@@ -31,8 +31,8 @@ from spine_monai.writers.dicom_reference import (
 )
 from spine_monai.writers.dicom_study import (
     SOFTWARE,
+    building,
     object_arguments,
-    quiet,
     reading,
     result_uid,
     save_in_study,
@@ -72,10 +72,11 @@ def write_sr(result: Result, content: Mapping[str, Any], series: Series, path: P
     """
     from highdicom.sr import Comprehensive3DSR
 
-    with quiet():
-        header = read_header(slice_instance(result, series))
-        shown = [image for image, _ in place_marks(result, series)]
-        groups = [_group(mark, content, series) for mark in marks_of(result)]
+    main, marks = slice_instance(result, series), marks_of(result)
+    shown = [image for image, _ in place_marks(result, series)]
+    with building(series):
+        header = read_header(main)
+        groups = [_group(mark, content, series) for mark in marks]
         library = [reference_image(image, series) for image in shown]
         report = _report(groups, library, content, series)
         _number_frames(report[0], shown)

@@ -10,15 +10,19 @@ import json
 import logging
 import re
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
+from pydicom.datadict import dictionary_VR
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
-from spine_monai.readers.headers import quiet_pydicom
+from spine_monai.readers.errors import StudyError
+from spine_monai.readers.quiet import silence_pydicom
 from spine_monai.readers.series import Series
 
 ObjectKind = Literal["sr", "sc", "gsps"]
@@ -66,10 +70,30 @@ def quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        with quiet_pydicom():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            silence_pydicom()
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def building(series: Series) -> Iterator[None]:
+    """Build an object of a series' headers, quietly; what goes wrong is told without their words.
+
+    Raises:
+        ValueError: a header holds what cannot be taken over.
+    """
+    with quiet():
+        try:
+            yield
+        except (OSError, StudyError):
+            raise
+        except Exception as error:  # of any kind, from libraries that quote values
+            msg = f"{series.label} must have headers that can be taken over to get results as "
+            msg += f"DICOM: {type(error).__name__}. Leave out the formats sr, sc and gsps for it."
+            raise ValueError(msg) from None
 
 
 @contextmanager
@@ -142,7 +166,7 @@ def save_in_study(dataset: Any, header: Any, path: Path) -> None:
     """
     is_ascii = _is_ascii(dataset)
     for keyword in IDENTITY_KEYWORDS:
-        element = _element(header, keyword)
+        element = identity_element(header, keyword)
         if element is not None:
             dataset.add(element)
     if not is_ascii:  # else the images' own character set holds everything
@@ -156,12 +180,21 @@ def _is_ascii(dataset: Any) -> bool:
     return all(str(element.value).isascii() for element in texts)
 
 
-def _element(header: Any, keyword: str) -> Any | None:
-    """The attribute as it stands in the images; ``None`` where it is absent or no such value."""
+def identity_element(header: Any, keyword: str) -> Any | None:
+    """Return an attribute as it stands in the images, without private ones in its items.
+
+    Returns:
+        ``None`` where it is absent, no such value, or of another VR.
+    """
     try:
-        return header.get(Tag(keyword))
+        element = deepcopy(header.get(Tag(keyword)))
     except Exception:  # pydicom converts now, and raises whatever the value provokes
         return None
+    if element is None or dictionary_VR(keyword) != element.VR:
+        return None
+    for item in element.value if element.VR == "SQ" else ():
+        item.remove_private_tags()
+    return element
 
 
 def _date(dataset: Any, header: Any) -> None:

@@ -178,7 +178,9 @@ def test_a_forked_process_has_a_decoder_of_its_own(request_of_a_frame, pixels):
     if not child:
         try:
             same = np.array_equal(decode_frame(*request_of_a_frame), pixels)
-            os._exit(0 if same and pid_of(decoding.WORKER) != parent else 1)
+            is_own = pid_of(decoding.WORKER) != parent
+            decoding.WORKER.close()
+            os._exit(0 if same and is_own else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -197,12 +199,13 @@ def test_closing_ends_the_process_and_removes_its_folder(request_of_a_frame):
 
 
 def test_the_process_ends_with_the_one_that_started_it(request_of_a_frame, tmp_path):
-    """Whatever ends that one: its pipe closes."""
+    """Whatever ends that one, its pipe closes; nothing is left on disk."""
     worker = DecoderProcess()
     worker.ask(*as_asked(request_of_a_frame))
-    process = worker.process
+    process, folder = worker.process, Path(worker.folder)
     process.stdin.close()
     assert process.wait(10) == 0
+    assert not folder.exists()
     worker.close()
 
 

@@ -86,6 +86,19 @@ def test_a_patient_without_a_name_stays_without_one(dicom_folder, edit_all, stat
     assert [state_of(dicom_folder).PatientName.family_name] == [""]
 
 
+def test_words_in_the_wrong_place_are_passed_over(dicom_folder, state_of):
+    """A name with the VR of a number, and a window that is a name."""
+    for file in dicom_folder.glob("*.dcm"):
+        pixels = file.read_bytes().replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0DS")
+        assert b"DS\x08\0Doe^Jane" in pixels
+        window = b"\x28\0\x50\x10DS\x04\0Doe \x28\0\x51\x10DS\x04\0Doe "
+        file.write_bytes(pixels.replace(b"\xe0\x7f\x10\0OW", window + b"\xe0\x7f\x10\0OW"))
+    dataset = state_of(dicom_folder)
+    assert str(dataset.PatientName) == "^"
+    assert dataset.SoftcopyVOILUTSequence[0].WindowWidth > 1
+    assert "Doe" not in str(dataset)
+
+
 def test_pixels_that_are_not_square_are_shown_true_to_scale(file):
     (area,) = pydicom.dcmread(file).DisplayedAreaSelectionSequence
     assert list(area.PresentationPixelSpacing) == [2.8, 2.4]

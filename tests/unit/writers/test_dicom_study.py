@@ -10,9 +10,10 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from spine_monai.readers import locate_study
+from spine_monai.readers import StudyError, locate_study
 from spine_monai.writers.dicom_reference import read_header
 from spine_monai.writers.dicom_study import (
+    building,
     object_arguments,
     quiet,
     reading,
@@ -163,6 +164,42 @@ def test_an_attribute_that_cannot_be_read_is_left_out(saved, header, tmp_path):
     header.PatientID = "4711"
     assert "OtherPatientIDsSequence" not in (written := saved(header))
     assert written.PatientID == "4711"
+
+
+def test_private_attributes_of_nested_identity_stay_behind(saved, header):
+    item = pydicom.Dataset()
+    item.PatientID = "4711"
+    item.private_block(0x0011, "ACME", create=True).add_new(1, "LO", "secret")
+    header.OtherPatientIDsSequence = [item]
+    written = saved(header)
+    assert written.OtherPatientIDsSequence[0].PatientID == "4711"
+    assert "secret" not in str(written)
+    assert "secret" in str(header)  # which others may still read
+
+
+def test_identity_of_another_kind_is_left_out(saved, header):
+    header["PatientID"] = pydicom.DataElement(Tag("PatientID"), "SQ", [])
+    header["PatientAge"] = pydicom.DataElement(Tag("PatientAge"), "LO", "Doe")
+    written = saved(header)
+    assert not written.PatientID
+    assert "PatientAge" not in written
+
+
+@pytest.mark.parametrize("error", [KeyError("Doe"), ValueError("Doe"), AttributeError("Doe")])
+def test_what_goes_wrong_on_building_is_told_without_the_headers_words(dicom_series, error):
+    with (
+        pytest.raises(ValueError, match=f"taken over to .*: {type(error).__name__}") as told,
+        building(dicom_series),
+    ):
+        raise error
+    assert "Doe" not in str(told.value)
+    assert told.value.__suppress_context__  # as the log would show it
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), StudyError("the zip is damaged")])
+def test_what_the_headers_do_not_cause_is_raised_as_it_is(dicom_series, error):
+    with pytest.raises(type(error), match="the "), building(dicom_series):
+        raise error
 
 
 def test_private_attributes_and_free_text_stay_behind(saved, header):
