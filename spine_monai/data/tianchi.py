@@ -26,6 +26,7 @@ from spine_monai.data.instances import (
 from spine_monai.data.levels import level_name
 from spine_monai.data.placing import placed_item
 from spine_monai.landmarks import LandmarkRegistry, level_kind
+from spine_monai.readers.keywords import is_uid
 from spine_monai.readers.series import Instance
 
 KINDS = ("disc", "vertebra")  # also the keys of a tag under which the grade stands
@@ -235,5 +236,6 @@ def _tell_unused(
     annotated = {annotation.uids[0] for annotation in annotations}
     for uid in instances.study_uids:
         if uid not in annotated:
-            msg = f"{instances.folder} holds StudyInstanceUID {uid}, which no annotation names."
+            named = f"StudyInstanceUID {uid}" if is_uid(uid) else "a study without a valid UID"
+            msg = f"{instances.folder} holds {named}, which no annotation names."
             conversion.remark("study_not_annotated", msg)

@@ -87,9 +87,21 @@ def _mha_header(path: Path) -> TextHeader:
     _check_place(path, fields, MHA_PLACE)
     data_file = end[1].decode("latin-1").strip()
     is_compressed = fields.get("CompressedData", "").lower() == "true"
-    if data_file.upper() == LOCAL:
-        return TextHeader(fields, path, end.end(), is_compressed)
-    return TextHeader(fields, path.with_name(data_file), 0, is_compressed)
+    is_local = data_file.upper() == LOCAL
+    place = (path, end.end()) if is_local else (path.with_name(data_file), 0)
+    header = TextHeader(fields, *place, is_compressed)
+    if is_compressed:
+        _check_compressed_size(path, header)
+    return header
+
+
+def _check_compressed_size(path: Path, header: TextHeader) -> None:
+    """ITK takes as many bytes as CompressedDataSize says, and gives whatever memory held else."""
+    got, size = _stored_bytes(header), header.fields.get("CompressedDataSize")
+    if size != str(got):
+        msg = f"{path} must say how long its compressed values are: expected CompressedDataSize "
+        msg += f"{got}, got another or none. Copy it again."
+        raise StudyError(msg)
 
 
 def _nrrd_header(path: Path) -> TextHeader:

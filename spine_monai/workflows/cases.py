@@ -1,8 +1,8 @@
 """The cases of one call: every study gets one id, before any work is done."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +89,13 @@ def network_items(
 def _cases_at(path: Path, options: StudyOptions) -> list[Case]:
     if path.suffix != DATALIST_SUFFIX:
         return [_case(path, options)]
-    return [
-        Case(item["id"], _locate(Path(item["image"]), options), item.get("slice_index"))
-        for item in read_datalist(path)
-    ]
+    return [_listed_case(item, options) for item in read_datalist(path)]
+
+
+def _listed_case(item: Mapping[str, Any], options: StudyOptions) -> Case:
+    series_uid = options.series_uid or item.get("series_uid")
+    image = _locate(Path(item["image"]), replace(options, series_uid=series_uid))
+    return Case(item["id"], image, item.get("slice_index"))
 
 
 def _case(path: Path, options: StudyOptions) -> Case:

@@ -81,7 +81,7 @@ slice, the middle one; no test-time augmentation, no ensemble. A hit is an error
 
 Common protocol, affordable on two CPU cores: bfloat16, Adam (AdamW for coordinates) with a one-cycle schedule, 80 epochs of 24 steps
 of 4 windows (256 x 128 pixels of 1.2 mm) for heatmaps, 170 epochs of 12 steps of 8 canvases for coordinates, all slices of a
-subject as samples; every heatmap network at no more than 25 GFLOP at 512 x 512. No row was trained at the paper's full size."""
+subject as samples (since 0.3.0 those within 8 mm of the annotated one, for stacks wider than these slabs); every heatmap network at no more than 25 GFLOP at 512 x 512. No row was trained at the paper's full size."""
 
 SETTLED = """Networks, augmentation, schedule and window were set before the first fold was trained, and not changed. The chain's rules
 were, after looking at held-out results, so the chain's last landmarks are flattered:

@@ -7,6 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from fuzz.elements import with_value
 
 from spine_monai.data import datalist_from_tianchi
 from spine_monai.landmarks import LUMBAR11, LUMBAR13
@@ -121,6 +122,20 @@ def test_a_study_that_no_record_names_is_told(convert, record):
     record["studyUid"] = "1.2.3"
     (remark,) = remarks(convert(record), "study_not_annotated")
     assert "which no annotation names" in remark.message
+
+
+def test_a_name_in_place_of_a_uid_is_not_told(
+    record, write_json, write_series, even_study, tmp_path
+):
+    """Some programs write one there."""
+    files = write_series(even_study, tmp_path / "images", seed="named")
+    content = files[0].read_bytes()
+    named = with_value(content, "StudyInstanceUID", "Doe^Jane")
+    files[0].write_bytes(named)
+    conversion = datalist_from_tianchi([write_json([record])], tmp_path / "images", LUMBAR11)
+    messages = [remark.message for remark in remarks(conversion, "study_not_annotated")]
+    assert any("holds a study without a valid UID" in message for message in messages)
+    assert not any("Doe" in message for message in messages)
 
 
 def test_a_good_record_survives_its_bad_neighbours(convert, record):

@@ -1,5 +1,6 @@
 import json
 
+import pydicom
 import pytest
 
 from spine_monai.data.synthetic import make_study
@@ -69,3 +70,16 @@ def test_an_id_that_is_no_folder_name_is_refused(nifti, tmp_path, case_id):
 def test_the_same_study_twice_is_refused(nifti):
     with pytest.raises(ValueError, match=r"studies must have different case ids: got .*t2"):
         find_cases([nifti, nifti])
+
+
+def test_a_datalist_names_the_series_of_a_case(tmp_path):
+    """Its T1 series, though the study has a T2 one."""
+    uids = {}
+    for echo_ms in ("100", "11"):
+        study = make_study(shape=(20, 16, 2))
+        first, *_ = study.write_dicom(tmp_path / "study" / echo_ms, seed=echo_ms, EchoTime=echo_ms)
+        uids[echo_ms] = pydicom.dcmread(first).SeriesInstanceUID
+    items = [{"id": "T2", "image": "study"}, {"id": "T1", "image": "study"}]
+    items[1]["series_uid"] = uids["11"]
+    cases = find_cases([write_datalist(tmp_path / "list.json", *items)])
+    assert [case.image.series.uid for case in cases] == [uids["100"], uids["11"]]
