@@ -6,12 +6,13 @@ cases failed, the rest done; 2 usage or configuration; 3 storage; 75 interrupted
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from spine_monai import __version__
 from spine_monai.cli import convert, demo, evaluate, localize, series, train, verify
-from spine_monai.cli.codes import INTERRUPTED, RESEARCH_NOTE, STORAGE, USAGE
+from spine_monai.cli.codes import DONE, INTERRUPTED, RESEARCH_NOTE, STORAGE, USAGE
 
 COMMANDS = (localize, series, demo, evaluate, verify, convert, train)
 
@@ -22,9 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_up_logging(verbose=options.verbose)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        code = command(options)
+        sys.stdout.flush()  # so that a closed pipe is met here, not at exit
+        return code
     except (ValueError, FileNotFoundError, ImportError) as error:
         return _fail(error, USAGE)
+    except BrokenPipeError:
+        return _end_quietly()
     except OSError as error:
         return _fail(error, STORAGE)
     except KeyboardInterrupt:
@@ -44,6 +49,12 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         command.add_to(commands)
     return parser
+
+
+def _end_quietly() -> int:
+    """Whoever reads our output has seen enough, as `head` has; Python must not complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE
 
 
 def _fail(error: BaseException, code: int) -> int:

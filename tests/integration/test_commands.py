@@ -83,6 +83,15 @@ def test_a_dataset_of_plain_paths_is_localized_too(bundle, tmp_path):
     assert (tmp_path / "out" / "plain" / "landmarks.json").is_file()
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(demo_series):
+    command = [sys.executable, "-m", "spine_monai.cli", "series", str(demo_series), "--json"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path):
     studies, out = phantoms(tmp_path / "studies", 30), tmp_path / "out"
     command = [sys.executable, "-m", "spine_monai.cli", "localize", *studies, "--out", out]
