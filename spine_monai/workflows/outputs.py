@@ -8,7 +8,7 @@ from typing import Any
 from spine_monai.files import write_text, write_whole
 from spine_monai.readers import LocatedStudy
 from spine_monai.viz import draw_overlay, require_matplotlib
-from spine_monai.viz.report_page import write_report_page
+from spine_monai.viz.report_page import PAGE_FILE, write_report_page
 from spine_monai.viz.secondary_capture import write_sc
 from spine_monai.viz.thumbnails import THUMBNAIL_FILE, thumbnail_jpeg
 from spine_monai.writers import (
@@ -23,6 +23,7 @@ from spine_monai.writers.dicom_gsps import write_gsps
 from spine_monai.writers.dicom_reference import check_is_dicom, require_highdicom
 from spine_monai.writers.dicom_sr import write_sr
 from spine_monai.writers.json import read_case
+from spine_monai.writers.table import TABLE_FILE
 
 Writer = Callable[[Path], object]
 
@@ -78,6 +79,8 @@ def write_case(
 ) -> None:
     """Write a case's files, each whole or not at all, ``landmarks.json`` last: it marks the end.
 
+    Files of other formats that an earlier run left are written anew, so that all of them agree.
+
     Args:
         folder: of the case; made if need be.
         formats: kinds of files; JSON is always written.
@@ -90,20 +93,21 @@ def write_case(
     """
     writers = _plain_writers(result) | _dicom_writers(result, content, study)
     for name, write in writers.items():
-        if name in formats:
-            write_whole(folder / CASE_FILES[name], write)
+        path = folder / CASE_FILES[name]
+        if name in formats or path.is_file():
+            write_whole(path, write)
     write_text(folder / RESULT_FILE, case_text(content))
 
 
 def write_run(output_dir: Path, formats: Sequence[str]) -> None:
-    """Write the files that hold all cases: the table, the report's page.
+    """Write the files that hold all cases, those asked for and those there: table, report's page.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    if "csv" in formats:
+    if "csv" in formats or (output_dir / TABLE_FILE).is_file():
         write_table(output_dir)
-    if "report" in formats:
+    if "report" in formats or (output_dir / PAGE_FILE).is_file():
         write_report_page(output_dir)
 
 

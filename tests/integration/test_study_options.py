@@ -108,3 +108,14 @@ def test_every_format_lies_in_the_case_folder(run, demo_study, tmp_path):
     (folder / "presentation.dcm").unlink()
     _, said = run("localize", demo_study, "--out", tmp_path, "--formats", names)
     assert "done again: presentation.dcm is missing" in said
+
+
+def test_files_of_an_earlier_run_are_written_anew_so_that_all_agree(run, demo_study, tmp_path):
+    names = "json,csv,markups,report,sr,gsps"
+    run("localize", demo_study, "--out", tmp_path, "--formats", names)
+    code, said = run("localize", demo_study, "--out", tmp_path, "--formats", "json", "--slice", "0")
+    assert code == 0
+    assert "done again" in said
+    code, said = run("verify", tmp_path)
+    assert code == 0, said
+    assert said.count("agrees") == 5
