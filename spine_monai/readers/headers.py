@@ -17,6 +17,7 @@ from pydicom.uid import (
     MRImageStorage,
 )
 
+from spine_monai.readers.deflated import check_inflated_size, is_deflated
 from spine_monai.readers.elements import convert
 from spine_monai.readers.enhanced import Frame, frames_of
 from spine_monai.readers.keywords import GROUP_KEYWORDS, GROUP_TAGS, TAGS, is_uid
@@ -81,6 +82,8 @@ def _parse(start: bytes, stream: IO[bytes]) -> Dataset:
     """The data set up to its pixels."""
     dataset = _parse_start(start)
     if dataset is None:
+        if is_deflated(start):
+            check_inflated_size(start + stream.read())
         stream.seek(0)
         dataset = _dcmread(stream)
     return dataset

@@ -34,6 +34,7 @@ from pydicom.uid import (
 
 from spine_monai.readers.codestream import frame_size
 from spine_monai.readers.decoding import MAX_VOXELS, DecodingError, decode_frame
+from spine_monai.readers.deflated import check_inflated_size, is_deflated
 from spine_monai.readers.errors import StudyError
 from spine_monai.readers.keywords import is_uid
 from spine_monai.readers.quiet import silence_pydicom
@@ -170,6 +171,8 @@ def _read(image: Instance) -> tuple[Dataset, UID]:
             _refuse(image, f"the file has more than {MAX_FILE_BYTES} bytes")
         with image.open() as stream:
             content = stream.read()
+        if is_deflated(content):
+            check_inflated_size(content)
         dataset = _parse(content)
         if "PixelData" not in dataset:  # pydicom drops all of a data set whose end it misses
             dataset = _parse(content + END_OF_SEQUENCE)
