@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA ?= $(SPINE_MONAI_DATA)
+FUZZ_FILES ?= 5000
+FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-heavy check bench bench-accuracy docs clean
+.PHONY: help setup demo test test-heavy fuzz check bench bench-accuracy docs clean
 
 help:  ## list the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +29,9 @@ test: $(READY)  ## run the whole suite, with coverage
 
 test-heavy: $(READY)  ## run the tests that take minutes or need SPINE_MONAI_DATA
 	$(BIN)/python -m pytest -m heavy
+
+fuzz: $(READY)  ## read FUZZ_FILES (5000) damaged studies, drawn by FUZZ_SEED: no crash, no wrong success
+	PYTHONPATH=tests $(BIN)/python -m fuzz --files $(FUZZ_FILES) --seed $(FUZZ_SEED) $(if $(FUZZ_JSON),--json $(FUZZ_JSON))
 
 check: $(READY)  ## lint, format, types, spelling, layers
 	$(BIN)/ruff check .

@@ -55,7 +55,7 @@ FRAME_KEYWORDS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
-WHOLE_NUMBERS = tuple(key for key in FRAME_KEYWORDS if key != "PhotometricInterpretation")
+KINDS: dict[str, type] = dict.fromkeys(FRAME_KEYWORDS, int) | {"PhotometricInterpretation": str}
 # All voxels that are read, in 16 bits, and a long header.
 MAX_FILE_BYTES = 2 * MAX_VOXELS + (64 << 20)
 ITEM, END_OF_SEQUENCE = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
@@ -199,7 +199,7 @@ def _is_empty(dataset: Dataset, keyword: str) -> bool:
 
 
 def _check(dataset: Dataset, image: Instance) -> None:
-    invalid = [key for key in WHOLE_NUMBERS if not isinstance(dataset.get(key, 1), int)]
+    invalid = [key for key in FRAME_KEYWORDS if not isinstance(dataset[key].value, KINDS[key])]
     if invalid:
         _refuse(image, f"it has no valid {', '.join(invalid)}")
     frames, got = _frame_count(dataset), dataset.PhotometricInterpretation

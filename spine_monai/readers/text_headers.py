@@ -1,8 +1,9 @@
 """MHA, MHD and NRRD files: what ITK passes over in silence.
 
-Where a header does not state spacing, directions or origin, ITK supposes 1 mm, straight axes and 0;
-a word in place of a number is 0; of damaged compressed values it gives those before the damage, of
-too many values the first ones. Here such files are refused.
+Where a header does not state spacing, directions or origin, or states them behind a damaged line,
+ITK supposes 1 mm, straight axes and 0; a word in place of a number is 0; of damaged compressed
+values it gives those before the damage, of too many values the first ones. Here such files are
+refused.
 """
 
 import re
@@ -10,12 +11,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spine_monai.readers.errors import StudyError
 
+FloatArray = NDArray[np.float64]
 # Headers have some ten lines.
 MAX_HEADER_BYTES = 1 << 16
 CHUNK_BYTES = 1 << 20
@@ -28,12 +31,20 @@ MHA_PLACE = (
     (("Offset", "Position", "Origin"), 3),
 )
 NRRD_PLACE = ((("space directions",), 9), (("space origin",), 3))
-NRRD_SPACES = (
-    *("left-posterior-superior", "right-anterior-superior", "left-anterior-superior"),
-    *("lps", "ras", "las"),
-)
+LPS, RAS, LAS = (1.0, 1.0, 1.0), (-1.0, -1.0, 1.0), (1.0, -1.0, 1.0)
+# Signs of x, y and z in LPS.
+NRRD_SPACES = {
+    "left-posterior-superior": LPS,
+    "right-anterior-superior": RAS,
+    "left-anterior-superior": LAS,
+    "lps": LPS,
+    "ras": RAS,
+    "las": LAS,
+}
 NRRD_ENCODINGS = ("raw", "gzip", "gz")
 MM = "mm"
+# ITK keeps double precision; a part of the largest number.
+SAME_PLACE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -45,25 +56,44 @@ class TextHeader:
         data_file: the file that holds the values.
         data_at: where they begin in it.
         is_compressed: whether they are.
+        steps_lps: (3, 3), the step along each axis in mm, one a row.
+        origin_lps: (3,) centre of the first voxel.
     """
 
     fields: Mapping[str, str]
     data_file: Path
     data_at: int
     is_compressed: bool
+    steps_lps: FloatArray
+    origin_lps: FloatArray
 
 
-def check_text_header(path: Path, value_bytes: int) -> None:
+def check_text_header(path: Path, info: Mapping[str, Any]) -> None:
     """Refuse a file that does not say where it lies, or does not hold just the values it says.
 
     Args:
         path: an MHA, MHD or NRRD file that ITK can read.
-        value_bytes: bytes of all its values.
+        info: what ITK says of it: ``origin``, ``direction``, ``spacing``, ``value_bytes``.
 
     Raises:
         StudyError: it is such a file; the message names it.
     """
     header = _nrrd_header(path) if path.suffix.lower() == ".nrrd" else _mha_header(path)
+    _check_same_place(path, header, info)
+    _check_values(path, header, info["value_bytes"])
+
+
+def _check_same_place(path: Path, header: TextHeader, info: Mapping[str, Any]) -> None:
+    """Refuse a header that ITK has understood otherwise."""
+    steps = (np.reshape(info["direction"], (3, 3)) * info["spacing"]).T
+    for ours, theirs in ((header.steps_lps, steps), (header.origin_lps, info["origin"])):
+        if not np.allclose(ours, theirs, rtol=0, atol=SAME_PLACE * np.abs(ours).max()):
+            msg = f"{path} must have a header that is read in one way only: one of its lines is "
+            msg += "damaged, and SimpleITK takes its place for another. Copy it again."
+            raise StudyError(msg)
+
+
+def _check_values(path: Path, header: TextHeader, value_bytes: int) -> None:
     try:
         got = (
             _inflated_bytes(header, value_bytes) if header.is_compressed else _stored_bytes(header)
@@ -84,12 +114,13 @@ def _mha_header(path: Path) -> TextHeader:
         msg = f"{path} must name its values' file in ElementDataFile: it does not. Save it again."
         raise StudyError(msg)
     fields = _fields(start[: end.end()], "[=:]")
-    _check_place(path, fields, MHA_PLACE)
+    spacing_mm, turn, origin_lps = _place(path, fields, MHA_PLACE)
+    steps_lps = turn.reshape(3, 3) * spacing_mm[:, None]
     data_file = end[1].decode("latin-1").strip()
     is_compressed = fields.get("CompressedData", "").lower() == "true"
     is_local = data_file.upper() == LOCAL
     place = (path, end.end()) if is_local else (path.with_name(data_file), 0)
-    header = TextHeader(fields, *place, is_compressed)
+    header = TextHeader(fields, *place, is_compressed, steps_lps, origin_lps)
     if is_compressed:
         _check_compressed_size(path, header)
     return header
@@ -111,9 +142,11 @@ def _nrrd_header(path: Path) -> TextHeader:
         msg = f"{path} must hold its values behind an empty line: there is none. Save it again."
         raise StudyError(msg)
     fields = {name.lower(): value for name, value in _fields(start[: end.end()], ":").items()}
-    _check_place(path, fields, NRRD_PLACE)
+    steps, origin = _place(path, fields, NRRD_PLACE)
     _check_nrrd_words(path, fields)
-    return TextHeader(fields, path, end.end(), fields["encoding"].lower() != "raw")
+    signs, is_compressed = NRRD_SPACES[fields["space"].lower()], fields["encoding"].lower() != "raw"
+    steps_lps = steps.reshape(3, 3) * signs
+    return TextHeader(fields, path, end.end(), is_compressed, steps_lps, origin * signs)
 
 
 def _start_of(path: Path) -> bytes:
@@ -128,23 +161,32 @@ def _fields(header: bytes, separator: str) -> dict[str, str]:
     return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
-def _check_place(
+def _place(
     path: Path, fields: Mapping[str, str], place: Iterable[tuple[Sequence[str], int]]
-) -> None:
+) -> list[FloatArray]:
+    """The numbers of each part of the place.
+
+    Raises:
+        StudyError: one is missing, or is not as many numbers.
+    """
+    found = []
     for names, count in place:
-        texts = [fields[name] for name in names if name in fields]
-        if not texts or any(_count_numbers(text) != count for text in texts):
+        numbers = [_numbers(fields[name]) for name in names if name in fields]
+        if not numbers or any(len(each) != count for each in numbers):
             msg = f"{path} must say where it lies in the patient: expected {count} numbers as "
             msg += f"{names[0]}. Convert it again with a tool that keeps the geometry."
             raise StudyError(msg)
+        found.append(numbers[0])
+    return found
 
 
-def _count_numbers(text: str) -> int:
-    """How many numbers a text consists of; 0 where it holds something else."""
+def _numbers(text: str) -> FloatArray:
+    """The finite numbers that a text consists of; none where it holds something else."""
     try:
-        return int(np.isfinite([float(word) for word in re.findall(r"[^\s,()]+", text)]).sum())
+        numbers = np.array([float(word) for word in re.findall(r"[^\s,()]+", text)])
     except ValueError:
-        return 0
+        return np.empty(0)
+    return numbers[np.isfinite(numbers)]
 
 
 def _check_nrrd_words(path: Path, fields: Mapping[str, str]) -> None:
@@ -154,7 +196,7 @@ def _check_nrrd_words(path: Path, fields: Mapping[str, str]) -> None:
     for is_known, rule in (
         (
             fields.get("space", "").lower() in NRRD_SPACES,
-            f"a space among {', '.join(NRRD_SPACES[:3])}",
+            f"a space among {', '.join([*NRRD_SPACES][:3])}",
         ),
         (units == {MM}, "space units of mm"),
         (fields.get("encoding", "").lower() in NRRD_ENCODINGS, "the encoding raw or gzip"),

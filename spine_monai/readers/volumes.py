@@ -184,6 +184,6 @@ def _read_itk(path: Path) -> Reading:
         msg = f"{path} must hold one three-dimensional grey image: got size {info['size']}, "
         msg += f"{info['components']} values a pixel."
         raise StudyError(msg)
-    check_text_header(path, info["value_bytes"])
+    check_text_header(path, info)
     affine = ras_from_sitk(info["origin"], info["direction"], info["spacing"])
     return Reading(array.T, affine)

@@ -275,15 +275,23 @@ def test_fragments_that_make_no_frame_are_refused(dicom_folder):
         read(dicom_folder)
 
 
+OTHER_KINDS = [
+    ("HighBit", b"\x28\0\x02\x01", b"US", b"LO"),
+    ("BitsAllocated", b"\x28\0\0\x01", b"US", b"LO"),
+    ("PhotometricInterpretation", b"\x28\0\x04\0", b"CS", b"PN"),
+]
+
+
 @pytest.mark.parametrize(
-    "tag", [b"\x28\0\x02\x01", b"\x28\0\0\x01"], ids=["HighBit", "BitsAllocated"]
+    ("name", "tag", "vr", "other"), OTHER_KINDS, ids=[k[0] for k in OTHER_KINDS]
 )
-def test_a_number_of_another_kind_is_refused(dicom_folder, tag):
+def test_an_attribute_of_another_kind_is_refused(dicom_folder, name, tag, vr, other):
     """Found by fuzzing: the VR of one attribute changed."""
+    rewrite(dicom_folder, lambda _, dataset: dataset.compress(RLELossless))
     file = dicom_folder / "0003.dcm"
     content = file.read_bytes()
-    assert content.count(tag + b"US") == 1
-    file.write_bytes(content.replace(tag + b"US", tag + b"LO"))
+    assert content.count(tag + vr) == 1
+    file.write_bytes(content.replace(tag + vr, tag + other))
     with pytest.raises(StudyError, match=r"0003.dcm must have readable PixelData: it has no valid"):
         read_pixels(instances_in(dicom_folder))
 

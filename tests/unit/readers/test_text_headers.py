@@ -9,17 +9,19 @@ import SimpleITK as sitk
 from spine_monai.readers import StudyError
 from spine_monai.readers.volumes import read_volume
 
+STRAIGHT, TURNED = (1, 0, 0, 0, 1, 0, 0, 0, 1), (0, 1, 0, 1, 0, 0, 0, 0, -1)
 ARRAY = np.random.default_rng(4).integers(0, 900, (4, 30, 20)).astype(np.uint16)
 
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a volume, and change its file: what to put in place of what."""
+    """Write a volume under a name."""
 
-    def call(name, *, is_packed=False, **places):
+    def call(name, *, is_packed=False, direction=STRAIGHT):
         image = sitk.GetImageFromArray(ARRAY)
         image.SetSpacing((2.0, 3.0, 4.0))
         image.SetOrigin((5.0, 6.0, 7.0))
+        image.SetDirection(direction)
         path = tmp_path / name
         sitk.WriteImage(image, str(path), useCompression=is_packed)
         return path
@@ -65,6 +67,16 @@ def test_a_word_among_the_numbers_is_refused_where_itk_takes_it_for_0(write):
     change(path, b"Offset = 5", b"Offset = True")
     assert sitk.ReadImage(str(path)).GetOrigin() == (0.0, 0.0, 0.0)
     with pytest.raises(StudyError, match=r"must say where it lies .* 3 numbers as Offset"):
+        read_volume(path)
+
+
+def test_directions_that_itk_missed_behind_a_damaged_line_are_told(write):
+    """Found by fuzzing: ITK reads both lines as one, and supposes straight axes."""
+    path = write("t2.mha", direction=TURNED)
+    np.testing.assert_allclose(read_volume(path).affine[:3, 0], [0, -2, 0], atol=1e-9)
+    change(path, b"CompressedData = False", b"CompressedData 0 False")
+    assert sitk.ReadImage(str(path)).GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+    with pytest.raises(StudyError, match="must have a header that is read in one way only"):
         read_volume(path)
 
 
@@ -118,7 +130,9 @@ def test_compressed_values_of_unknown_length_are_refused(write, line):
     """ITK then gives what its memory happened to hold."""
     path = write("t2.mha", is_packed=True)
     change(path, rb"CompressedDataSize[^\n]*\n", line)
-    with pytest.raises(StudyError, match="expected CompressedDataSize [0-9]+, got another or none"):
+    with pytest.raises(
+        StudyError, match=r"expected CompressedDataSize [0-9]+, got another or none"
+    ):
         read_volume(path)
 
 
@@ -140,7 +154,7 @@ def test_more_values_than_the_header_says_are_refused(write, name, was, becomes,
 def test_something_after_compressed_values_is_refused(write, name):
     path = write(name, is_packed=True)
     path.write_bytes(path.read_bytes() + b"more")
-    with pytest.raises(StudyError, match="must (hold undamaged values: error|say how long)"):
+    with pytest.raises(StudyError, match=r"must (hold undamaged values: error|say how long)"):
         read_volume(path)
 
 
