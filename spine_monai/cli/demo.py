@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spine_monai.cli.codes import RESEARCH_NOTE
-from spine_monai.cli.localize import add_running, slice_values, tell
+from spine_monai.cli.localize import add_running, format_names, slice_values, tell
 
 if TYPE_CHECKING:
     from spine_monai.workflows.evaluation import Evaluation
@@ -31,7 +31,7 @@ def _demo(options: argparse.Namespace) -> int:
     report = localize(
         [datalist],
         options.out,
-        formats=options.formats.split(","),
+        formats=format_names(options),
         bundle=bundle,
         device=options.device,
         **slice_values(options),

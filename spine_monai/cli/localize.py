@@ -60,7 +60,7 @@ def _localize(options: argparse.Namespace) -> int:
     report = localize(
         options.studies,
         options.out,
-        formats=options.formats.split(","),
+        formats=format_names(options),
         bundle=options.bundle,
         device=options.device,
         num_workers=options.workers,
@@ -69,6 +69,11 @@ def _localize(options: argparse.Namespace) -> int:
         **_study_values(options),
     )
     return tell(report, options.out)
+
+
+def format_names(options: argparse.Namespace) -> list[str]:
+    """Return the formats that the user listed."""
+    return [name.strip() for name in options.formats.split(",")]
 
 
 def slice_values(options: argparse.Namespace) -> dict[str, Any]:

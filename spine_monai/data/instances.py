@@ -79,7 +79,9 @@ class Instances:
         for count, (level, keyword) in enumerate(KEYWORDS.items(), start=1):
             if uids[:count] not in self.by_uids:
                 msg = f"{self.folder} must hold {keyword} {uids[count - 1]}: it does not. "
-                msg += f"{len(self.damaged)} of its DICOM files cannot be read."
+                if self.damaged:
+                    msg += f"{len(self.damaged)} of its DICOM files cannot be read. "
+                msg += "Is the folder complete?"
                 raise LeftOutError(msg, f"{level}_not_found")
         frames = self.by_uids[uids]
         if len(frames) > 1:

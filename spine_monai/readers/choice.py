@@ -6,7 +6,7 @@ other, and each keeps the best of those left. If more than one is left at the en
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spine_monai.readers import vocabulary
@@ -81,7 +81,14 @@ def choose(series: Iterable[Series]) -> Choice:
         series: all parts of all series of the study.
     """
     candidates = candidates_of(series)
-    best, lost = _ranked([one for one in candidates if not one.failed_rule])
+    passed = [one for one in candidates if not one.failed_rule]
+    studies = {one.series.instances[0].study for one in passed}
+    if len(studies) > 1:
+        beside = "it passes the rules, but another study's does too"
+        reason = f"{len(passed)} of {len(candidates)} are one, of {len(studies)} studies. Name the "
+        reason += "folder of one study"
+        return _choice(candidates, dict.fromkeys(passed, beside), None, reason)
+    best, lost = _ranked(passed)
     if len(best) == 1:
         lost[best[0]] = ""
         reason = f"the sagittal T2 series of {len(candidates)} found"
@@ -142,12 +149,17 @@ def notes_about(choice: Choice) -> tuple[dict[str, str], ...]:
 
 
 def candidates_of(series: Iterable[Series]) -> list[Candidate]:
-    """Return the series as candidates, each with the planes of all parts of its series."""
+    """Return the series as candidates, each with what all parts of its series are like."""
     listed = list(series)
     planes: dict[str, set[str]] = defaultdict(set)
     for one in listed:
         planes[one.uid].add(layout_of(one).plane)
-    return [Candidate(one, frozenset(planes[one.uid] - {""})) for one in listed]
+    candidates = [Candidate(one, frozenset(planes[one.uid] - {""})) for one in listed]
+    origins: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for candidate in candidates:
+        if not candidate.unreadable:  # a screenshot inside a series may come from anywhere
+            origins[candidate.series.uid].add(candidate.series.instances[0].origin)
+    return [replace(one, origins_beside=len(origins[one.series.uid])) for one in candidates]
 
 
 def choice_error(choice: Choice, path: Path) -> ChoiceError:

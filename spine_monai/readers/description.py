@@ -57,6 +57,7 @@ def _entry(candidate: Candidate, verdict: str) -> dict[str, Any]:
     part, parts = series.part
     return {
         "SeriesInstanceUID": series.uid,
+        "StudyInstanceUID": series.uids.get("StudyInstanceUID"),
         "SeriesNumber": series.number,
         "name": series.name,
         "part": part,

@@ -1,8 +1,9 @@
 """Images to series: by SeriesInstanceUID, then by what makes one volume.
 
-A series is split by its grid (matrix, pixel spacing, orientation), its echo time and the kind of
-its images. Where two images lie in one plane it is split further: by stacks beside each other, else
-by echo, acquisition or time. Neither file names nor InstanceNumber decide anything.
+A series is split by patient, study and frame of reference, which careless copying mixes; by its
+grid (matrix, pixel spacing, orientation), its echo time and the kind of its images. Where two
+images lie in one plane it is split further: by stacks beside each other, else by echo, acquisition
+or time. Neither file names nor InstanceNumber decide anything.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -60,17 +61,24 @@ def _rank(volume: Volume) -> tuple[float, tuple[int, int], str]:
 
 def _volumes_of(images: list[Instance]) -> list[Volume]:
     """The volumes of one series."""
-    grids = list(group_by(_matrix_and_kind, images).values())
+    grids = list(group_by(_origin_and_kind, images).values())
     for keyword in GRID_VALUES:
         grids = [part for grid in grids for part in _by_value(grid, keyword)]
     return [volume for grid in grids for volume in volumes_on_grid(grid)]
 
 
-def _matrix_and_kind(image: Instance) -> Hashable:
+def _origin_and_kind(image: Instance) -> Hashable:
     header = image.header
     kinds = codes_of(header, "ImageType") & KINDS
     component = codes_of(header, "ComplexImageComponent")
-    return header.Rows, header.Columns, header.get("SamplesPerPixel"), kinds, component
+    return (
+        image.origin,
+        header.Rows,
+        header.Columns,
+        header.get("SamplesPerPixel"),
+        kinds,
+        component,
+    )
 
 
 def _by_value(images: Sequence[Instance], keyword: str) -> list[list[Instance]]:

@@ -1,6 +1,7 @@
 """The attributes that index, grouping, geometry and choice need; nothing else is read.
 
-Free text is among them, for the choice alone: it is never written anywhere.
+Free text is among them, for the choice alone, and PatientID, to tell patients apart: neither is
+ever written anywhere.
 """
 
 import re
@@ -11,7 +12,7 @@ SHARED_GROUPS, FRAME_GROUPS = "SharedFunctionalGroupsSequence", "PerFrameFunctio
 GROUP_KEYWORDS = (SHARED_GROUPS, FRAME_GROUPS)
 IDENTITY_KEYWORDS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"),
-    *("FrameOfReferenceUID", "SeriesNumber", "Modality", "Manufacturer"),
+    *("FrameOfReferenceUID", "SeriesNumber", "Modality", "Manufacturer", "PatientID"),
 )
 SCAN_KEYWORDS = (
     *("EchoNumbers", "AcquisitionNumber", "TemporalPositionIdentifier"),

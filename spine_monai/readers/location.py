@@ -87,12 +87,14 @@ def locate_study(
     """
     study = Path(path)
     if study.is_file() and is_picture_file(study):
+        _check_unnamed(study, series_uid)
         return _located_picture(study, pixel_spacing_mm)
     if pixel_spacing_mm is not None:
         msg = f"{study} must be a PNG or JPEG picture to be given a pixel spacing: other files say "
         msg += "their own. Leave out --pixel-spacing."
         raise StudyError(msg)
     if holds_one_volume(study):
+        _check_unnamed(study, series_uid)
         return LocatedStudy(study, volume_stem(study), ONE_VOLUME)
     _, choice = survey_study(study, series_uid)
     if choice.chosen is None:
@@ -132,6 +134,15 @@ def survey_study(study: Path, series_uid: str | None = None) -> tuple[StudyIndex
     """
     index = index_study(study)
     return index, choose_named(index, series_uid) if series_uid else choose(index)
+
+
+def _check_unnamed(study: Path, series_uid: str | None) -> None:
+    if series_uid is not None:
+        msg = (
+            f"{study} must be DICOM to have one of its series named: it holds one image. Leave out "
+        )
+        msg += "--series-uid."
+        raise StudyError(msg)
 
 
 def _located_picture(picture: Path, pixel_spacing_mm: float | None) -> LocatedStudy:

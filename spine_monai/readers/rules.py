@@ -28,10 +28,13 @@ class Candidate:
     Args:
         series: part of a study's index.
         planes_beside: the planes of all parts of the same series.
+        origins_beside: how many patients, studies and frames of reference those come from that can
+            be read.
     """
 
     series: Series
     planes_beside: frozenset[str] = frozenset()
+    origins_beside: int = 1
 
     @cached_property
     def layout(self) -> Layout:
@@ -146,6 +149,12 @@ def _is_no_localizer(candidate: Candidate) -> str:
     return "it is a localizer: its series has slices in three planes" if is_of_three_planes else ""
 
 
+def _is_of_one_origin(candidate: Candidate) -> str:
+    if candidate.origins_beside <= 1:
+        return ""
+    return "its series mixes images of several patients, studies or frames of reference"
+
+
 def _is_primary(candidate: Candidate) -> str:
     types = candidate.series.image_types
     if types & vocabulary.REFORMAT:
@@ -198,6 +207,7 @@ READING: tuple[Rule, ...] = (
 RULES: tuple[Rule, ...] = (
     _is_magnetic_resonance,
     _is_no_localizer,
+    _is_of_one_origin,
     *READING,
     _is_sagittal,
     _is_primary,

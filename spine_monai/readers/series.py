@@ -55,6 +55,18 @@ class Instance:
         return str(self.path) if self.frame is None else f"{self.path} (frame {self.frame + 1})"
 
     @property
+    def study(self) -> tuple[str, str]:
+        """What tells studies apart: StudyInstanceUID and PatientID; to compare, never to print."""
+        return str(self.header.get("StudyInstanceUID") or ""), str(
+            self.header.get("PatientID") or ""
+        )
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """What images of one volume share: study, patient and frame of reference; as ``study``."""
+        return *self.study, str(self.header.get("FrameOfReferenceUID") or "")
+
+    @property
     def sop_instance_uid(self) -> str:
         """SOPInstanceUID, or an empty string."""
         uid = self.header.get("SOPInstanceUID")

@@ -14,7 +14,8 @@ from spine_monai.readers.dicom import read_series
 from spine_monai.readers.errors import StudyError
 from spine_monai.readers.location import LocatedStudy, UnusableStudy, locate_study
 from spine_monai.readers.pictures import read_picture
-from spine_monai.readers.reading import Reading
+from spine_monai.readers.reading import Reading, warning
+from spine_monai.readers.rules import MAX_OBLIQUENESS_DEG
 from spine_monai.readers.volumes import read_volume
 
 MIN_SLICES = 2
@@ -55,7 +56,8 @@ def read_study(study: str | Path | LocatedStudy | UnusableStudy) -> Volume:
     affine = torch.from_numpy(reading.affine)
     image = MetaTensor(torch.from_numpy(reading.array)[None], affine=affine)
     uids = tuple(instance.sop_instance_uid for instance in reading.instances)
-    return Volume(image, source, uids, reading.warnings)
+    warnings = reading.warnings if located.series else reading.warnings + _oblique(reading.affine)
+    return Volume(image, source, uids, warnings)
 
 
 def _read(located: LocatedStudy) -> tuple[Reading, dict[str, str]]:
@@ -69,11 +71,28 @@ def _read(located: LocatedStudy) -> tuple[Reading, dict[str, str]]:
     return read_volume(located.path), {"kind": "file", "path": path}
 
 
+def _oblique(affine: NDArray[np.float64]) -> tuple[dict[str, str], ...]:
+    """The warning about slices far from the sagittal plane; a series by DICOM has its own."""
+    first, second = np.delete(affine[:3, :3], _across(affine), axis=1).T
+    normal = np.cross(first, second)
+    cosine = abs(normal[0]) / np.linalg.norm(normal)
+    angle_deg = float(np.degrees(np.arccos(np.clip(cosine, 0, 1))))
+    if angle_deg <= MAX_OBLIQUENESS_DEG:
+        return ()
+    message = f"the slices are turned by {angle_deg:.0f} degrees from the sagittal plane (affine)"
+    return (warning("oblique_stack", message),)
+
+
+def _across(affine: NDArray[np.float64]) -> int:
+    """The axis from one sagittal slice to the next."""
+    return int(np.flatnonzero(nib.io_orientation(affine)[:, 0] == 0)[0])
+
+
 def _why_not_sagittal(
     shape: tuple[int, ...], affine: NDArray[np.float64], least_slices: int
 ) -> str:
     """Why a volume has no sagittal slices fit to look at; empty where it has."""
-    across = int(np.flatnonzero(nib.io_orientation(affine)[:, 0] == 0)[0])
+    across = _across(affine)
     spacing = spacing_mm(affine)
     in_plane_mm = float(np.delete(spacing, across).max())
     if shape[across] < least_slices:

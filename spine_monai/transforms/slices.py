@@ -118,7 +118,10 @@ def _slice_items(
 def _slice_index(item: Mapping[Hashable, Any], count: int) -> int:
     index = int(item.get("slice_index", count // 2))
     if not 0 <= index < count:
-        msg = f"slice_index must lie within the {count} slices of the volume: got {index}."
+        msg = (
+            f"slice_index must lie within the {count} slices of the volume: got {index}. Name one "
+        )
+        msg += f"from 0 to {count - 1}."
         raise ValueError(msg)
     return index
 

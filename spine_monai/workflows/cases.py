@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spine_monai.data import read_datalist
 from spine_monai.readers import LocatedStudy, StudyError, locate_study
 from spine_monai.readers.location import UnusableStudy
@@ -64,6 +66,10 @@ def find_cases(studies: Sequence[str | Path], options: StudyOptions = StudyOptio
     if not paths:
         msg = "studies must name at least one DICOM folder, NIfTI file or datalist: got none."
         raise ValueError(msg)
+    spacing_mm = options.pixel_spacing_mm
+    if spacing_mm is not None and not 0 < spacing_mm < np.inf:
+        msg = f"pixel_spacing_mm must be a positive number: got {spacing_mm:g}."
+        raise ValueError(msg)
     cases = [case for path in paths for case in _cases_at(path, options)]
     if options.series_uid and len(cases) > 1:
         msg = f"series_uid must go with one study: got {len(cases)}. Localize it by itself."
@@ -101,7 +107,9 @@ def _listed_case(item: Mapping[str, Any], options: StudyOptions) -> Case:
 def _case(path: Path, options: StudyOptions) -> Case:
     image = _locate(path, options)
     if isinstance(image, LocatedStudy) and image.series:
-        return Case(image.series.uid, image)
+        part = image.series.part[0]
+        is_named = options.series_uid == image.series.name != image.series.uid
+        return Case(f"{image.series.uid}_part{part}" if is_named else image.series.uid, image)
     return Case(_stem(path), image)
 
 

@@ -125,8 +125,13 @@ def localize_dataset(
         What happened to each case.
 
     Raises:
+        ValueError: a format or an option is wrong.
         OSError: the output folder cannot be written.
     """
+    num_workers = int(options.get("num_workers", 0))
+    if num_workers < 0:
+        msg = f"num_workers must be 0 or more: got {num_workers}."
+        raise ValueError(msg)
     job = Job(
         Path(output_dir),
         check_formats(formats),
@@ -137,7 +142,7 @@ def localize_dataset(
     job.output_dir.mkdir(parents=True, exist_ok=True)
     report = RunReport.start(job.bundle, job.formats)
     try:
-        for case in _run_cases(evaluator, dataset, job, int(options.get("num_workers", 0))):
+        for case in _run_cases(evaluator, dataset, job, num_workers):
             report.cases.append(case)
     finally:
         report.write(job.output_dir)

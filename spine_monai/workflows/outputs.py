@@ -67,7 +67,7 @@ def check_source(formats: Sequence[str], study: LocatedStudy) -> None:
         ValueError: results as DICOM are wanted, and the study is not DICOM.
     """
     if set(formats) & set(DICOM_FORMATS):
-        check_is_dicom(study)
+        check_is_dicom(study, in_patient_space="sr" in formats)
 
 
 def write_case(
@@ -113,10 +113,14 @@ def write_run(output_dir: Path, formats: Sequence[str]) -> None:
 
 def _plain_writers(result: Result) -> dict[str, Writer]:
     return {
-        "markups": lambda path: path.write_text(markups_text(result.landmarks), encoding="utf-8"),
+        "markups": lambda path: path.write_text(_markups(result), encoding="utf-8"),
         "overlay": lambda path: draw_overlay(result, path),
         "report": lambda path: path.write_bytes(thumbnail_jpeg(result)),
     }
+
+
+def _markups(result: Result) -> str:
+    return markups_text(result.landmarks, has_patient_geometry=result.source["kind"] != "picture")
 
 
 def _dicom_writers(

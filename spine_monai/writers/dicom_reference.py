@@ -61,8 +61,13 @@ def require_highdicom() -> None:
         raise ImportError(msg)
 
 
-def check_is_dicom(study: LocatedStudy) -> Series:
+def check_is_dicom(study: LocatedStudy, *, in_patient_space: bool = True) -> Series:
     """Return the DICOM series that results of a study can refer to.
+
+    Args:
+        study: what was read.
+        in_patient_space: whether the results hold points in the patient, as SR does, and not only
+            in the images.
 
     Raises:
         ValueError: the study is a volume file, or its series lacks a UID.
@@ -71,7 +76,8 @@ def check_is_dicom(study: LocatedStudy) -> Series:
         msg = f"{study.path} must be DICOM to get results as DICOM: it is a volume file, which "
         msg += "names no study to put them in. Leave out the formats sr, sc and gsps for it."
         raise ValueError(msg)
-    missing = {"StudyInstanceUID", "FrameOfReferenceUID"} - set(study.series.uids)
+    needed = {"StudyInstanceUID"} | ({"FrameOfReferenceUID"} if in_patient_space else set())
+    missing = needed - set(study.series.uids)
     if missing:
         msg = f"{study.series.label} must have {' and '.join(sorted(missing))} to get results as "
         msg += "DICOM: it has none. Leave out the formats sr, sc and gsps for it."

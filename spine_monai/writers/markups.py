@@ -16,10 +16,19 @@ SCHEMA = (
 )
 
 
-def markups_text(landmarks: LandmarkSet) -> str:
-    """Return the landmarks as a Slicer point list in LPS mm; absent ones are undefined points."""
+NO_GEOMETRY = "position made up: the image has no patient geometry"
+
+
+def markups_text(landmarks: LandmarkSet, *, has_patient_geometry: bool = True) -> str:
+    """Return the landmarks as a Slicer point list in LPS mm; absent ones are undefined points.
+
+    Args:
+        landmarks: the points.
+        has_patient_geometry: whether the image said where it lies; if not, each point says so.
+    """
+    note = "research only" if has_patient_geometry else f"research only; {NO_GEOMETRY}"
     rows = zip(landmarks.registry.names, landmarks.points_lps, landmarks.statuses, strict=True)
-    points = [_control_point(number, *row) for number, row in enumerate(rows, start=1)]
+    points = [_control_point(number, note, *row) for number, row in enumerate(rows, start=1)]
     markup = {
         "type": "Fiducial",
         "coordinateSystem": "LPS",
@@ -31,13 +40,13 @@ def markups_text(landmarks: LandmarkSet) -> str:
 
 
 def _control_point(
-    number: int, name: str, point_lps: NDArray[np.float64], status: str
+    number: int, note: str, name: str, point_lps: NDArray[np.float64], status: str
 ) -> dict[str, Any]:
     is_absent = status == "absent"
     return {
         "id": str(number),
         "label": name,
-        "description": f"{status}; research only",
+        "description": f"{status}; {note}",
         "position": [0.0, 0.0, 0.0] if is_absent else point_lps.tolist(),
         "positionStatus": "undefined" if is_absent else "defined",
     }

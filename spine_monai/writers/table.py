@@ -25,6 +25,7 @@ COLUMNS = (
     "row_px",
     "confidence",
     "radius95_mm",
+    "has_patient_geometry",
 )
 
 
@@ -38,7 +39,9 @@ def write_table(output_dir: Path) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for content in _records(output_dir):
-        writer.writerows(_row(content["case"], entry) for entry in content["landmarks"])
+        has_geometry = str(content["source"].get("has_patient_geometry", True)).lower()
+        rows = (_row(content["case"], entry) for entry in content["landmarks"])
+        writer.writerows([*row, has_geometry] for row in rows)
     write_text(output_dir / TABLE_FILE, stream.getvalue())
 
 

@@ -14,6 +14,8 @@ from spine_monai.data.synthetic import make_study
 PHANTOM = make_study(shape=(48, 40, 6), spacing_mm=(4.3, 3.7, 4.4), oblique_deg=(8, -6, 12), seed=7)
 OTHER = make_study(shape=(48, 40, 6), spacing_mm=(4.3, 3.7, 4.4), oblique_deg=(8, -6, 12), seed=8)
 IDENTITY = {"PatientName": "Doe^Jane", "SeriesDescription": "Jane Doe sag"}
+# All series of a case are of one study, and its images of one frame, unless the case is about that.
+STUDY = {"StudyInstanceUID": "2.25.1001", "FrameOfReferenceUID": "2.25.1002"}
 T1 = {"EchoTime": "12", "RepetitionTime": "500"}
 
 
@@ -73,7 +75,7 @@ def hard_case(
 
 def write(folder: Path, *, seed: str = "case", study=PHANTOM, **attributes: Any) -> list[Path]:
     """Write a phantom as a sagittal T2 series, one file a slice."""
-    return study.write_dicom(folder, seed=seed, **(IDENTITY | attributes))
+    return study.write_dicom(folder, seed=seed, **(IDENTITY | STUDY | attributes))
 
 
 def change(files: Iterable[Path], edit: Callable[[int, pydicom.Dataset], object]) -> None:

@@ -48,6 +48,26 @@ def two_equals(folder: Path) -> Written:
     return Written(folder)
 
 
+@hard_case(GROUP, "two patients in one folder", refused=["of 2 studies. Name the folder"])
+def two_patients(folder: Path) -> Written:
+    write(folder / "a", PatientID="4711")
+    write(folder / "b", study=OTHER, seed="other", PatientID="4712", StudyInstanceUID="2.25.1003")
+    return Written(folder)
+
+
+@hard_case(GROUP, "two patients under one SeriesInstanceUID", refused=["mixes images of several"])
+def mixed_patients(folder: Path) -> Written:
+    files = write(folder, PatientID="4711")
+    set_in(files[4:], PatientID="4712", StudyInstanceUID="2.25.1003")
+    return Written(folder)
+
+
+@hard_case(GROUP, "two frames of reference in one series", refused=["mixes images of several"])
+def mixed_frames(folder: Path) -> Written:
+    set_in(write(folder)[4:], FrameOfReferenceUID="2.25.1004")
+    return Written(folder)
+
+
 @hard_case(GROUP, "a localizer of three planes under one UID", refused=["it is a localizer"])
 def localizer(folder: Path) -> Written:
     for number, rolled in enumerate((0, 1, 2)):

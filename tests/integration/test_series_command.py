@@ -128,10 +128,21 @@ def test_a_study_without_t2_ends_with_1_and_the_table(run, run_json, study):
 
 def test_two_equal_series_end_with_1_and_no_guess(run, study, tmp_path):
     for name in ("first", "second"):
-        make_study(shape=(48, 40, 5)).write_dicom(tmp_path / name, seed=name)
+        study = make_study(shape=(48, 40, 5))
+        study.write_dicom(tmp_path / name, seed=name, StudyInstanceUID="2.25.1001")
     code, said = run("series", tmp_path)
     assert code == 1
     assert said.count("nothing tells it from 1 other") == 2
+    assert "CHOSEN" not in said
+
+
+def test_of_two_patients_none_is_chosen(run, tmp_path):
+    for name in ("first", "second"):
+        make_study(shape=(48, 40, 5)).write_dicom(tmp_path / name, seed=name, PatientID=name)
+    code, said = run("series", tmp_path)
+    assert code == 1
+    assert said.count("it passes the rules, but another study's does too") == 2
+    assert "2 of 2 are one, of 2 studies. Name the folder of one study" in said
     assert "CHOSEN" not in said
 
 

@@ -1,11 +1,14 @@
 """What a user decides for a study: its series, and the size of a picture's pixels."""
 
 import json
+import shutil
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
+from spine_monai.data.synthetic import make_study
 from spine_monai.readers import read_study
 from spine_monai.transforms.slices import upright
 
@@ -119,3 +122,71 @@ def test_files_of_an_earlier_run_are_written_anew_so_that_all_agree(run, demo_st
     code, said = run("verify", tmp_path)
     assert code == 0, said
     assert said.count("agrees") == 5
+
+
+def test_a_made_up_place_is_told_in_every_file(run, picture, tmp_path):
+    run("localize", picture, "--pixel-spacing", PIXEL_MM, "--out", tmp_path)
+    markups = json.loads((tmp_path / "slice" / "landmarks.mrk.json").read_text())
+    points = markups["markups"][0]["controlPoints"]
+    assert all("no patient geometry" in point["description"] for point in points)
+    header, *rows = (tmp_path / "landmarks.csv").read_text().splitlines()
+    assert header.endswith(",has_patient_geometry")
+    assert all(row.endswith(",false") for row in rows)
+
+
+@pytest.mark.parametrize("spacing", ["-1", "0", "nan", "inf"])
+def test_a_pixel_spacing_is_a_positive_number(run, picture, tmp_path, spacing):
+    code, said = run("localize", picture, f"--pixel-spacing={spacing}", "--out", tmp_path)
+    assert code == 2
+    assert "pixel_spacing_mm must be a positive number" in said
+
+
+def test_a_volume_file_has_no_series_to_name(run, study, tmp_path):
+    volume = study.write_nifti(tmp_path / "volume.nii.gz")
+    code, said = run("localize", volume, "--series-uid", UID, "--out", tmp_path / "out")
+    assert code == 1
+    assert "volume.nii.gz must be DICOM to have one of its series named" in said
+
+
+def test_a_negative_number_of_workers_is_refused(run, demo_study, tmp_path):
+    code, said = run("localize", demo_study, "--out", tmp_path, "--workers", "-3")
+    assert code == 2
+    assert "num_workers must be 0 or more: got -3" in said
+
+
+def test_formats_may_be_listed_with_blanks(run, demo_study, tmp_path):
+    assert run("localize", demo_study, "--out", tmp_path, "--formats", "json, csv")[0] == 0
+
+
+def test_a_volume_far_from_sagittal_is_warned_of(run, tmp_path):
+    volume = make_study(oblique_deg=(0, 0, 38), seed=3).write_nifti(tmp_path / "turned.nii.gz")
+    _, said = run("localize", volume, "--out", tmp_path / "out")
+    assert "turned by 38 degrees from the sagittal plane" in said
+    assert "oblique_stack" in [w["code"] for w in record_of(tmp_path / "out")["warnings"]]
+
+
+def test_images_without_frame_of_reference_get_pictures_but_no_sr(
+    run, demo_study, edit_all, tmp_path
+):
+    folder = shutil.copytree(demo_study, tmp_path / "study")
+    edit_all(folder, FrameOfReferenceUID=None)
+    code, said = run("localize", folder, "--out", tmp_path / "out", "--formats", "sc,gsps")
+    assert code == 0, said
+    assert run("verify", tmp_path / "out")[0] == 0
+    code, said = run("localize", folder, "--out", tmp_path / "sr", "--formats", "sr")
+    assert code == 1
+    assert "must have FrameOfReferenceUID to get results as DICOM" in said
+
+
+def test_a_named_part_of_a_series_has_results_of_its_own(run, demo_study, edit, tmp_path):
+    for number in ("1", "2"):
+        for file in sorted(shutil.copytree(demo_study, tmp_path / "study" / number).glob("*.dcm")):
+            uid = f"{pydicom.dcmread(file).SOPInstanceUID}.{number}"
+            edit(file, AcquisitionNumber=number, SOPInstanceUID=uid)
+    for name in (f"{UID}:1", f"{UID}:2"):
+        code, said = run(
+            "localize", tmp_path / "study", "--series-uid", name, "--out", tmp_path / "out"
+        )
+        assert code == 0, said
+    names = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
+    assert names == {f"{UID}_part1", f"{UID}_part2"}

@@ -13,11 +13,12 @@ SAGITTAL = [0, 1, 0, 0, 0, -1]
 
 @pytest.fixture(scope="session")
 def write_series():
-    """Write a small sagittal T2 series; keywords set attributes, ``None`` removes one."""
+    """Write a small sagittal T2 series of one study; keywords set attributes, None removes one."""
     small = make_study(shape=(24, 20, 3), spacing_mm=(2.8, 2.4, 4.0))
 
     def write(folder, seed, **attributes):
-        return small.write_dicom(folder, seed=seed, **attributes)
+        study = {"StudyInstanceUID": "2.25.1001", "FrameOfReferenceUID": "2.25.1002"}
+        return small.write_dicom(folder, seed=seed, **(study | attributes))
 
     return write
 

@@ -74,6 +74,7 @@ def test_the_json_says_the_same_with_uids_and_counts(described):
     assert first["verdict"] == first["failed_rule"]
     assert chosen == {
         "SeriesInstanceUID": "1.2",
+        "StudyInstanceUID": None,
         "SeriesNumber": 7,
         "name": "1.2",
         "part": 1,

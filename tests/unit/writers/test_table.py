@@ -8,7 +8,8 @@ import pytest
 from spine_monai.writers import RESULT_FILE, case_content, case_text, write_table
 
 HEADER = (
-    "case,landmark,kind,status,x_lps_mm,y_lps_mm,z_lps_mm,column_px,row_px,confidence,radius95_mm"
+    "case,landmark,kind,status,x_lps_mm,y_lps_mm,z_lps_mm,column_px,row_px,confidence,radius95_mm,"
+    "has_patient_geometry"
 )
 
 
@@ -60,7 +61,8 @@ def test_column_and_row_are_not_exchanged(output, result, located):
 def test_an_absent_landmark_has_empty_cells(output):
     (row,) = [row for row in rows_of(output)[:11] if row["status"] == "absent"]
     assert row["landmark"] == "L3"
-    assert set(list(row.values())[4:]) == {""}
+    assert set(list(row.values())[4:-1]) == {""}
+    assert row["has_patient_geometry"] == "true"
 
 
 def test_a_folder_without_cases_gives_an_empty_table(tmp_path):
