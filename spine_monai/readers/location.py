@@ -9,7 +9,7 @@ from spine_monai.readers.errors import StudyError
 from spine_monai.readers.index import StudyIndex, index_study
 from spine_monai.readers.pictures import is_picture_file
 from spine_monai.readers.series import Series
-from spine_monai.readers.volumes import is_volume_file, volume_stem
+from spine_monai.readers.volumes import files_of_volume, is_volume_file, volume_stem
 
 ONE_VOLUME = "the file holds one volume"
 ONE_PICTURE = "the file is a picture of one slice"
@@ -48,13 +48,13 @@ class LocatedStudy:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that hold the pixels."""
-        return self.series.files if self.series else (self.path,)
+        return self.series.files if self.series else files_of_volume(self.path)
 
     @property
     def digest(self) -> str:
         """SHA-256 of the files' content, the same for a folder and a zip of it."""
         if self.series is None:
-            return combined_sha256([sha256_of_file(self.path)])
+            return combined_sha256(map(sha256_of_file, self.files))
         instances = {instance.path: instance for instance in self.series.instances}
         digests = []
         for instance in instances.values():

@@ -10,6 +10,7 @@ MHA and NRRD files must state their place and hold their values whole; see ``tex
 import gzip
 import itertools
 import math
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from spine_monai.readers.text_headers import check_text_header
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
+DATA_FILE, HEADER_BYTES = re.compile(rb"^ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE), 1 << 16
 # nibabel repairs worse than this in silence: a zero spacing would become 1 mm.
 LEAST_ERROR = 30
 UNREADABLE = (
@@ -45,6 +47,15 @@ CHUNK_BYTES = 1 << 20
 def is_volume_file(path: Path) -> bool:
     """Whether the file's name says that it holds one volume."""
     return path.name.lower().endswith(NIFTI_SUFFIXES + ITK_SUFFIXES)
+
+
+def files_of_volume(path: Path) -> tuple[Path, ...]:
+    """Return a volume's file, and the file of its pixels where an MHD header names another."""
+    if path.suffix.lower() != ".mhd":
+        return (path,)
+    named = DATA_FILE.search(path.read_bytes()[:HEADER_BYTES])
+    pixels = path.parent / named[1].decode("utf-8", "replace").strip() if named else path
+    return (path, pixels) if pixels.is_file() and pixels != path else (path,)
 
 
 def volume_stem(path: Path) -> str:

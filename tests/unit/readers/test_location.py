@@ -5,6 +5,7 @@ import zipfile
 
 import pydicom
 import pytest
+import SimpleITK as sitk
 
 from spine_monai.data.synthetic import make_study
 from spine_monai.readers import StudyError, locate_study
@@ -109,3 +110,13 @@ def test_a_dicom_file_cut_in_its_header_is_warned_of(dicom_folder):
     (warning,) = located.warnings
     assert warning["code"] == "unreadable_files"
     assert "0005.dcm" in warning["message"]
+
+
+def test_the_digest_of_a_header_with_pixels_aside_is_of_both(study, tmp_path):
+    image = sitk.GetImageFromArray(study.volume)
+    sitk.WriteImage(image, str(tmp_path / "volume.mhd"))
+    located = locate_study(tmp_path / "volume.mhd")
+    assert [path.name for path in located.files] == ["volume.mhd", "volume.raw"]
+    before = located.digest
+    (tmp_path / "volume.raw").write_bytes(bytes(study.volume.nbytes))
+    assert locate_study(tmp_path / "volume.mhd").digest != before
