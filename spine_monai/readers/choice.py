@@ -6,12 +6,11 @@ other, and each keeps the best of those left. If more than one is left at the en
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from spine_monai.readers import vocabulary
 from spine_monai.readers.errors import StudyError
-from spine_monai.readers.layout import layout_of
 from spine_monai.readers.rules import Candidate
 from spine_monai.readers.series import Series
 
@@ -149,17 +148,12 @@ def notes_about(choice: Choice) -> tuple[dict[str, str], ...]:
 
 
 def candidates_of(series: Iterable[Series]) -> list[Candidate]:
-    """Return the series as candidates, each with what all parts of its series are like."""
-    listed = list(series)
-    planes: dict[str, set[str]] = defaultdict(set)
-    for one in listed:
-        planes[one.uid].add(layout_of(one).plane)
-    candidates = [Candidate(one, frozenset(planes[one.uid] - {""})) for one in listed]
-    origins: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    """Return the series as candidates, each with the other parts of its series."""
+    parts: dict[str, list[Candidate]] = defaultdict(list)
+    candidates = [Candidate(one, parts[one.uid]) for one in series]
     for candidate in candidates:
-        if not candidate.unreadable:  # a screenshot inside a series may come from anywhere
-            origins[candidate.series.uid].add(candidate.series.instances[0].origin)
-    return [replace(one, origins_beside=len(origins[one.series.uid])) for one in candidates]
+        parts[candidate.series.uid].append(candidate)
+    return candidates
 
 
 def choice_error(choice: Choice, path: Path) -> ChoiceError:

@@ -4,7 +4,7 @@ Those of ``READING`` say that its files can be read as sagittal slices. The othe
 networks were trained on, and a user who names a series overrules them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -27,14 +27,11 @@ class Candidate:
 
     Args:
         series: part of a study's index.
-        planes_beside: the planes of all parts of the same series.
-        origins_beside: how many patients, studies and frames of reference those come from that can
-            be read.
+        parts: the candidates of all parts of the same series, this one among them.
     """
 
     series: Series
-    planes_beside: frozenset[str] = frozenset()
-    origins_beside: int = 1
+    parts: Sequence["Candidate"]
 
     @cached_property
     def layout(self) -> Layout:
@@ -145,13 +142,14 @@ def _is_magnetic_resonance(candidate: Candidate) -> str:
 def _is_no_localizer(candidate: Candidate) -> str:
     if candidate.series.image_types & vocabulary.LOCALIZER or "localizer" in candidate.words:
         return "it is a localizer"
-    is_of_three_planes = len(candidate.planes_beside) == len(PLANES)
+    is_of_three_planes = {part.layout.plane for part in candidate.parts} >= set(PLANES)
     return "it is a localizer: its series has slices in three planes" if is_of_three_planes else ""
 
 
 def _is_of_one_origin(candidate: Candidate) -> str:
-    if candidate.origins_beside <= 1:
-        return ""
+    readable = (part.series for part in candidate.parts if not part.unreadable)
+    if len({series.instances[0].origin for series in readable}) <= 1:
+        return ""  # a screenshot inside a series may come from anywhere
     return "its series mixes images of several patients, studies or frames of reference"
 
 
