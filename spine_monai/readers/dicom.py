@@ -28,15 +28,15 @@ def read_series(series: Series) -> Reading:
     """Read a series' pixels and its place in the patient.
 
     Args:
-        series: files or frames of one grid.
+        series: files or frames of one grid, in order along their normal.
 
     Returns:
-        (rows, columns, slices) in the modality's units, ordered along the normal, without copies.
+        (rows, columns, slices) in the modality's units, without copies.
 
     Raises:
         StudyError: a file lacks pixels or geometry, slices are missing, doubled or unevenly spaced.
     """
-    instances = sorted(series.instances, key=lambda instance: instance.height_mm)
+    instances = series.instances
     places = _places(instances)
     affine = _affine(series, instances, [place[0] for place in places])
     pixels = read_pixels(instances)
