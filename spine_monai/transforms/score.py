@@ -11,6 +11,8 @@ from spine_monai.geometry import points_ijk_from_lps, spacing_mm
 from spine_monai.slices import canal_brightness
 from spine_monai.transforms.decode import plain
 
+LEAST_CONFIDENCE = 1e-6  # in place of a threshold of 0
+
 
 class ScoreSliced(MapTransform):
     """Score a slice for each landmark: brightness of the canal behind it, less where it is unsure.
@@ -42,6 +44,6 @@ class ScoreSliced(MapTransform):
             affine = np.asarray(item[key].affine.cpu())
             points_ij = points_ijk_from_lps(landmarks.points_lps, affine)[:, :2]
             canal = canal_brightness(plain(item[key])[0], points_ij, spacing_mm(affine)[:2])
-            sureness = np.nan_to_num(landmarks.confidence / landmarks.min_confidence, nan=0.0)
-            item[self.output_key] = canal * sureness.clip(0.0, 1.0)
+            sureness = landmarks.confidence / max(landmarks.min_confidence, LEAST_CONFIDENCE)
+            item[self.output_key] = canal * np.nan_to_num(sureness, nan=0.0).clip(0.0, 1.0)
         return item

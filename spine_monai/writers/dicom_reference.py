@@ -79,8 +79,9 @@ def check_is_dicom(study: LocatedStudy, *, in_patient_space: bool = True) -> Ser
     needed = {"StudyInstanceUID"} | ({"FrameOfReferenceUID"} if in_patient_space else set())
     missing = needed - set(study.series.uids)
     if missing:
+        formats = "formats sr, sc and gsps" if "StudyInstanceUID" in missing else "format sr"
         msg = f"{study.series.label} must have {' and '.join(sorted(missing))} to get results as "
-        msg += "DICOM: it has none. Leave out the formats sr, sc and gsps for it."
+        msg += f"DICOM: it has none. Leave out the {formats} for it."
         raise ValueError(msg)
     return study.series
 
