@@ -14,9 +14,10 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 import yaml
+from benchmark.masks import centroid_errors, name_masks
 
 from spine_monai.cli import build_parser
-from spine_monai.data import read_datalist, read_markups
+from spine_monai.data import read_datalist
 from spine_monai.data.synthetic import make_study
 from spine_monai.landmarks import LUMBAR11
 
@@ -304,48 +305,16 @@ def test_the_centroids_of_real_masks_are_those_of_the_data_set(run, tmp_path):
     The masks name only the structure (1 disc, 2 vertebra, 3 canal), so each piece gets its level
     from the nearest reference; where pieces of two levels are fused, one of them is wrong.
     """
-    levels = dict(enumerate([*LUMBAR11.names, "T12", "T11-T12", "canal"], start=1))
-    (tmp_path / "labels.yaml").write_text(yaml.safe_dump(levels))
-    references = {}
-    for case in sorted(path.parent for path in Path(DATA).glob("*/mask.nii.gz")):
-        references[case.name] = read_markups(case / "landmarks.mrk.json")
-        (tmp_path / "data" / case.name).mkdir(parents=True)
-        (tmp_path / "data" / case.name / "t2.nii.gz").symlink_to(case / "t2.nii.gz")
-        named = name_levels(case / "mask.nii.gz", references[case.name], levels)
-        nib.save(named, tmp_path / "data" / case.name / "mask.nii.gz")
+    references = name_masks(Path(DATA), tmp_path)
     out = tmp_path / "datalist.json"
     options = ["--labels", tmp_path / "labels.yaml", "--out", out]
     assert convert(run, "masks", tmp_path / "data", *options)[0] == 0
-    errors = {"disc": [], "vertebra": []}
-    for item in read_datalist(out):
-        for name in LUMBAR11.names:
-            if item["points_lps"][name] is not None:
-                error = np.linalg.norm(item["points_lps"][name] - references[item["id"]][name])
-                errors["disc" if "-" in name else "vertebra"].append(error)
+    errors = centroid_errors(out, references)
     assert len(errors["disc"]) >= 165, len(errors["disc"])
     assert len(errors["vertebra"]) >= 130, len(errors["vertebra"])
     for kind, (median, high) in {"disc": (0.5, 2.0), "vertebra": (1.0, 2.0)}.items():
         assert np.median(errors[kind]) < median, kind
         assert np.quantile(errors[kind], 0.95) < high, kind
-
-
-def name_levels(file, points, levels):
-    """Give each connected disc and vertebra the label of the nearest reference of its kind."""
-    image = nib.load(file)
-    structures = np.asarray(image.dataobj)
-    named = np.where(structures == 3, len(levels), 0).astype(np.uint8)
-    for structure, is_disc in ((1, True), (2, False)):
-        mask = sitk.GetImageFromArray((structures == structure).astype(np.uint8))
-        pieces = sitk.GetArrayFromImage(sitk.ConnectedComponent(mask))
-        candidates = {n: p for n, p in points.items() if p is not None and ("-" in n) is is_disc}
-        for piece in range(1, pieces.max() + 1):
-            voxels = np.argwhere(pieces == piece)
-            centre = nib.affines.apply_affine(image.affine, voxels.mean(0)) * [-1, -1, 1]
-            nearest = min(candidates, key=lambda name: np.linalg.norm(candidates[name] - centre))
-            if nearest in levels.values() and len(voxels) > 500:
-                label = next(label for label, name in levels.items() if name == nearest)
-                named[pieces == piece] = label
-    return nib.Nifti1Image(named, image.affine)
 
 
 @pytest.mark.heavy
