@@ -31,6 +31,7 @@ MHA_PLACE = (
     (("Offset", "Position", "Origin"), 3),
 )
 NRRD_PLACE = ((("space directions",), 9), (("space origin",), 3))
+DATA_FILE_LINE = re.compile(rb"^ElementDataFile\s*[=:]([^\n]*)(\n|\Z)", re.MULTILINE)
 LPS, RAS, LAS = (1.0, 1.0, 1.0), (-1.0, -1.0, 1.0), (1.0, -1.0, 1.0)
 # Signs of x, y and z in LPS.
 NRRD_SPACES = {
@@ -83,6 +84,13 @@ def check_text_header(path: Path, info: Mapping[str, Any]) -> None:
     _check_values(path, header, info["value_bytes"])
 
 
+def files_of_mhd(path: Path) -> tuple[Path, ...]:
+    """Return an MHD file, and the file of its values where its header names another."""
+    end = DATA_FILE_LINE.search(_start_of(path))
+    values = path.parent / end[1].decode("latin-1").strip() if end else path
+    return (path, values) if values.is_file() and values != path else (path,)
+
+
 def _check_same_place(path: Path, header: TextHeader, info: Mapping[str, Any]) -> None:
     """Refuse a header that ITK has understood otherwise."""
     steps = (np.reshape(info["direction"], (3, 3)) * info["spacing"]).T
@@ -109,7 +117,7 @@ def _check_values(path: Path, header: TextHeader, value_bytes: int) -> None:
 
 def _mha_header(path: Path) -> TextHeader:
     start = _start_of(path)
-    end = re.search(rb"^ElementDataFile\s*[=:]([^\n]*)(\n|\Z)", start, re.MULTILINE)
+    end = DATA_FILE_LINE.search(start)
     if end is None:
         msg = f"{path} must name its values' file in ElementDataFile: it does not. Save it again."
         raise StudyError(msg)
@@ -119,7 +127,7 @@ def _mha_header(path: Path) -> TextHeader:
     data_file = end[1].decode("latin-1").strip()
     is_compressed = fields.get("CompressedData", "").lower() == "true"
     is_local = data_file.upper() == LOCAL
-    place = (path, end.end()) if is_local else (path.with_name(data_file), 0)
+    place = (path, end.end()) if is_local else (path.parent / data_file, 0)
     header = TextHeader(fields, *place, is_compressed, steps_lps, origin_lps)
     if is_compressed:
         _check_compressed_size(path, header)

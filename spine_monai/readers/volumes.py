@@ -10,7 +10,6 @@ MHA and NRRD files must state their place and hold their values whole; see ``tex
 import gzip
 import itertools
 import math
-import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,10 @@ from spine_monai.geometry import apply_affine, ras_from_sitk, spacing_mm
 from spine_monai.readers.decoding import MAX_VOXELS, DecodingError, read_image
 from spine_monai.readers.errors import StudyError
 from spine_monai.readers.reading import Reading, warning
-from spine_monai.readers.text_headers import check_text_header
+from spine_monai.readers.text_headers import check_text_header, files_of_mhd
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
-DATA_FILE, HEADER_BYTES = re.compile(rb"^ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE), 1 << 16
 # nibabel repairs worse than this in silence: a zero spacing would become 1 mm.
 LEAST_ERROR = 30
 UNREADABLE = (
@@ -50,12 +48,8 @@ def is_volume_file(path: Path) -> bool:
 
 
 def files_of_volume(path: Path) -> tuple[Path, ...]:
-    """Return a volume's file, and the file of its pixels where an MHD header names another."""
-    if path.suffix.lower() != ".mhd":
-        return (path,)
-    named = DATA_FILE.search(path.read_bytes()[:HEADER_BYTES])
-    pixels = path.parent / named[1].decode("utf-8", "replace").strip() if named else path
-    return (path, pixels) if pixels.is_file() and pixels != path else (path,)
+    """Return a volume's file, and the file of its values where an MHD header names another."""
+    return files_of_mhd(path) if path.suffix.lower() == ".mhd" else (path,)
 
 
 def volume_stem(path: Path) -> str:

@@ -120,3 +120,7 @@ def test_the_digest_of_a_header_with_pixels_aside_is_of_both(study, tmp_path):
     before = located.digest
     (tmp_path / "volume.raw").write_bytes(bytes(study.volume.nbytes))
     assert locate_study(tmp_path / "volume.mhd").digest != before
+    header = (tmp_path / "volume.mhd").read_text()
+    for named in ("below/volume.raw", "", "gone.raw"):
+        (tmp_path / "volume.mhd").write_text(header.replace("volume.raw", named))
+        assert [path.name for path in locate_study(tmp_path / "volume.mhd").files] == ["volume.mhd"]
