@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spine_monai.data.conversion import LeftOutError
-from spine_monai.geometry import apply_affine, lps_from_column_row, ras_from_dicom
-from spine_monai.readers import StudyError
+from spine_monai.geometry import apply_affine
 from spine_monai.readers.index import index_study
 from spine_monai.readers.series import Instance
 
@@ -124,7 +123,7 @@ def points_lps_from_pixels(points_xy: ArrayLike, instance: Instance) -> NDArray[
     """
     points = np.asarray(points_xy, dtype=np.float64)
     flat = np.concatenate([points, np.zeros_like(points[..., :1])], axis=-1)
-    return apply_affine(_lps_from_pixels(instance), flat)
+    return apply_affine(instance.lps_from_column_row, flat)
 
 
 def is_in_picture(point_xy: ArrayLike, instance: Instance) -> bool:
@@ -136,17 +135,3 @@ def is_in_picture(point_xy: ArrayLike, instance: Instance) -> bool:
     size = np.array([instance.numbers(key, 1)[0] for key in ("Columns", "Rows")])
     point = np.asarray(point_xy, dtype=np.float64)
     return bool(((point >= -0.5) & (point <= size - 0.5)).all())
-
-
-def _lps_from_pixels(instance: Instance) -> NDArray[np.float64]:
-    spacing = instance.numbers("PixelSpacing", 2)
-    if not (spacing > 0).all():
-        msg = f"{instance.path} must have a positive PixelSpacing: got {spacing.tolist()} mm."
-        raise StudyError(msg)
-    affine = ras_from_dicom(
-        instance.numbers("ImagePositionPatient", 3).tolist(),
-        instance.numbers("ImageOrientationPatient", 6).tolist(),
-        spacing.tolist(),
-        instance.normal_lps.tolist(),
-    )
-    return lps_from_column_row(affine)

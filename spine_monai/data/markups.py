@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from spine_monai.data.datalists import Item, is_point
 from spine_monai.data.folds import read_folds
-from spine_monai.geometry import LPS_FROM_RAS, apply_affine, points_ijk_from_lps
+from spine_monai.data.placing import nearest_slice
+from spine_monai.geometry import LPS_FROM_RAS, apply_affine
 from spine_monai.landmarks import LandmarkRegistry
 from spine_monai.readers import StudyError, read_study
 from spine_monai.readers.volumes import NIFTI_SUFFIXES
-from spine_monai.transforms.slices import upright
 
 MARKUPS_SUFFIX = ".mrk.json"
 
@@ -125,12 +125,11 @@ def _nearest_slice(
 ) -> int:
     known = [p for name in registry.names if (p := points.get(name)) is not None]
     try:
-        volume = upright(read_study(image).image)
+        volume = read_study(image)
     except StudyError as error:
         msg = f"the image beside the markups must be readable: {error}"
         raise ValueError(msg) from error
     if not known:
         msg = f"{image.parent} must have a point named as one of {registry.name}: got none."
         raise ValueError(msg)
-    slices = points_ijk_from_lps(np.stack(known), volume.affine)[:, 2]
-    return int(np.clip(np.rint(slices.mean()), 0, volume.shape[-1] - 1))
+    return nearest_slice(volume, np.stack(known))

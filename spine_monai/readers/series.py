@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
+from spine_monai.geometry import lps_from_column_row, ras_from_dicom
 from spine_monai.readers.archive import Source
 from spine_monai.readers.errors import StudyError
 from spine_monai.readers.keywords import is_uid
@@ -60,6 +61,21 @@ class Instance:
         return str(self.header.get("StudyInstanceUID") or ""), str(
             self.header.get("PatientID") or ""
         )
+
+    @property
+    def lps_from_column_row(self) -> NDArray[np.float64]:
+        """(4, 4) from (column, row, 0, 1), pixel centres, to LPS mm.
+
+        Raises:
+            StudyError: position, orientation or spacing is absent or no such values.
+        """
+        affine = ras_from_dicom(
+            self.numbers("ImagePositionPatient", 3).tolist(),
+            self.numbers("ImageOrientationPatient", 6).tolist(),
+            self.pixel_spacing_mm.tolist(),
+            self.normal_lps.tolist(),
+        )
+        return lps_from_column_row(affine)
 
     @property
     def origin(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.dataelem import DataElement
 from pydicom.tag import Tag
 
-from spine_monai.geometry import lps_from_column_row, points_xy_from_lps, ras_from_dicom
+from spine_monai.geometry import points_xy_from_lps
 from spine_monai.readers.series import Instance, Series
 from spine_monai.writers.dicom_reference import (
     Mark,
@@ -132,7 +132,7 @@ def _annotation(
 ) -> Any:
     from highdicom.pr import GraphicAnnotation, GraphicObject, TextObject
 
-    column, row = points_xy_from_lps(mark.point_lps, _lps_from_column_row(instance)) + CORNER_PX
+    column, row = points_xy_from_lps(mark.point_lps, instance.lps_from_column_row) + CORNER_PX
     text = f"{mark.landmark.name} ({note_of(mark, bool(content['calibrated']))})"
     point = GraphicObject(
         "POINT",
@@ -150,16 +150,6 @@ def _annotation(
             TextObject(text, "PIXEL", anchor_point=(column, row), anchor_point_visible=False)
         ],
     )
-
-
-def _lps_from_column_row(instance: Instance) -> NDArray[np.float64]:
-    affine = ras_from_dicom(
-        instance.numbers("ImagePositionPatient", 3).tolist(),
-        instance.numbers("ImageOrientationPatient", 6).tolist(),
-        instance.numbers("PixelSpacing", 2).tolist(),
-        instance.normal_lps.tolist(),
-    )
-    return lps_from_column_row(affine)
 
 
 def _distinct(images: Sequence[Any]) -> list[Any]:
