@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TESTED := $(VENV)/.tested
+PEERS := .peers
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 DATA ?= $(SPINE_MONAI_DATA)
 FUZZ_FILES ?= 5000
 FUZZ_SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-heavy fuzz check bench bench-accuracy docs clean
+.PHONY: help setup demo test test-heavy fuzz check bench-accuracy bench-speed docs clean
 
 help:  ## list the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -17,17 +20,24 @@ setup: $(READY)  ## make .venv and install the package and its tools into it
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dicom,viz,train,dev]'
+	$(INSTALL) torch
+	$(INSTALL) -e '.[dicom,viz,train,dev]'
 	@touch $(READY)
+
+$(TESTED): $(READY)  # what only the tests and benchmarks need all of
+	$(INSTALL) -e '.[export,ray]'
+	@touch $(TESTED)
+
+$(PEERS): $(TESTED)  # programs that the benchmark runs beside ours, out of our own environment
+	$(INSTALL) --no-deps --target $(PEERS) landmarker scipy opencv-python-headless
 
 demo: $(READY)  ## find the landmarks on the bundled real study
 	$(BIN)/spine-monai demo --out demo_output
 
-test: $(READY)  ## run the whole suite, with coverage
+test: $(TESTED)  ## run the whole suite, with coverage
 	$(BIN)/python -m pytest -m 'not heavy' --cov --cov-report=term:skip-covered
 
-test-heavy: $(READY)  ## run the tests that take minutes or need SPINE_MONAI_DATA
+test-heavy: $(TESTED)  ## run the tests that take minutes or need SPINE_MONAI_DATA
 	$(BIN)/python -m pytest -m heavy
 
 fuzz: $(READY)  ## read FUZZ_FILES (5000) damaged studies, drawn by FUZZ_SEED: no crash, no wrong success
@@ -40,14 +50,14 @@ check: $(READY)  ## lint, format, types, spelling, layers
 	$(BIN)/codespell spine_monai tests docs bundles README.md CONTRIBUTING.md
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
-bench: $(READY)  ## measure, and write docs/benchmarks/*.json
-	$(BIN)/python -m pytest -q -s tests/benchmark
-
 bench-accuracy: $(READY)  ## cross-validate every method on DATA (hours); then tables and pictures
 	$(BIN)/python tests/benchmark/accuracy.py --data $(DATA) $(if $(ARMS),--arms $(ARMS))
 	$(BIN)/python tests/benchmark/cost.py
 	$(BIN)/python tests/benchmark/robustness.py
 	$(BIN)/python tests/benchmark/accuracy_page.py
+
+bench-speed: $(PEERS)  ## measure the speed of everything, on an idle machine (half an hour)
+	PYTHONPATH=tests/benchmark $(BIN)/python -m speed $(if $(PARTS),--parts $(PARTS))
 
 docs: $(READY)  ## write the reference pages that are made from the code
 	$(BIN)/python tests/tools/make_reference.py docs/reference
