@@ -1,4 +1,9 @@
-"""What the networks shall learn, drawn from points in patient space through the current affine."""
+"""What the networks shall learn, from points in patient space through the image's current affine.
+
+An item carries its points: pixels or edge fractions of the image as augmentation left it. Heatmaps
+are drawn when a batch goes to the network, where the network is, into memory that is used again:
+they are never stored, nor sent from one process or device to another.
+"""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -11,18 +16,16 @@ from torch import Tensor
 
 from spine_monai.geometry import points_ijk_from_lps
 from spine_monai.heatmaps import edge_fractions_from_ij, encode_heatmaps
+from spine_monai.transforms.augment import blanked
 
 
-class DrawHeatmapsd(MapTransform):
-    """Draw a heatmap for each landmark on the grid of the image as it is now.
+class PixelPointsd(MapTransform):
+    """Give the landmarks as pixels of the image as it is now.
 
     Args:
         keys: points_lps, (N, 3) in mm; NaN where a landmark is not annotated.
         image_key: the (1, H, W) slice with its affine.
-        output_key: where the (N, H, W) heatmaps go. A landmark outside the image has an empty map;
-            one that is not annotated has a map of NaN, which ``HeatmapLoss`` leaves out.
-        target_sigma_px: standard deviation in pixels of the image's grid.
-        amplitude: height of the peaks; see ``spine_monai.heatmaps.paper_amplitude``.
+        output_key: where the (N, 2) points_ij go; NaN stays NaN.
         allow_missing_keys: as in MONAI.
     """
 
@@ -31,28 +34,18 @@ class DrawHeatmapsd(MapTransform):
         keys: KeysCollection,
         *,
         image_key: str = "image",
-        output_key: str = "heatmaps",
-        target_sigma_px: float,
-        amplitude: float = 1.0,
+        output_key: str = "points_ij",
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.image_key = image_key
         self.output_key = output_key
-        self.target_sigma_px = target_sigma_px
-        self.amplitude = amplitude
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the heatmaps."""
+        """Add the points."""
         item = dict(data)
-        image = item[self.image_key]
         for key in self.key_iterator(item):
-            points_ij = _points_ij(item[key], image)
-            heatmaps = encode_heatmaps(
-                points_ij, image.shape[-2:], self.target_sigma_px, amplitude=self.amplitude
-            )
-            is_unknown = torch.isnan(points_ij).any(-1)
-            item[self.output_key] = heatmaps.masked_fill(is_unknown[:, None, None], torch.nan)
+            item[self.output_key] = _points_ij(item[key], item[self.image_key])
         return item
 
 
@@ -86,6 +79,62 @@ class EdgeFractionsd(MapTransform):
             points_ij = _points_ij(item[key], image)
             item[self.output_key] = edge_fractions_from_ij(points_ij, image.shape[-2:])
         return item
+
+
+class DrawHeatmaps:
+    """Draw a batch's heatmaps from its points; an engine's ``prepare_batch``.
+
+    The batch holds ``image`` (B, 1, H, W) and ``label`` (B, N, 2), points_ij, NaN where a landmark
+    is not annotated. A landmark outside the image has an empty map; one that is not annotated has a
+    map of NaN, which ``HeatmapLoss`` leaves out.
+
+    Args:
+        target_sigma_px: standard deviation in pixels of the image's grid.
+        amplitude: height of the peaks; see ``spine_monai.heatmaps.paper_amplitude``.
+        view_key: item of the batch with (B, 2, 2) ``view_ij``; heatmaps are empty outside it. A
+            batch without it is seen whole.
+    """
+
+    def __init__(
+        self, *, target_sigma_px: float, amplitude: float = 1.0, view_key: str = "view_ij"
+    ) -> None:
+        self.target_sigma_px = target_sigma_px
+        self.amplitude = amplitude
+        self.view_key = view_key
+        self._memory = torch.empty(0)
+
+    def __call__(
+        self,
+        batch: Mapping[str, Any],
+        device: torch.device | str | None = None,
+        non_blocking: bool = False,
+        **to_options: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the images and their heatmaps, (B, N, H, W), on the device.
+
+        The next call draws into the same memory.
+        """
+        image = batch["image"].to(device=device, non_blocking=non_blocking, **to_options)
+        points_ij = batch["label"]
+        heatmaps = self._drawn(points_ij.to(image.device, non_blocking=non_blocking), image.shape)
+        for maps, view_ij in zip(heatmaps, batch.get(self.view_key, ()), strict=False):
+            blanked(maps, view_ij)
+        for case, landmark in torch.isnan(points_ij).any(-1).nonzero().tolist():
+            heatmaps[case, landmark].fill_(torch.nan)  # a mask over all maps takes far longer
+        return image, heatmaps
+
+    def _drawn(self, points_ij: Tensor, shape: torch.Size) -> Tensor:
+        """Heatmaps in memory that is kept for as long as they keep their size and device."""
+        wanted = (*points_ij.shape[:-1], *shape[-2:])
+        if self._memory.shape != wanted or self._memory.device != points_ij.device:
+            self._memory = points_ij.new_empty(wanted)
+        return encode_heatmaps(
+            points_ij,
+            shape[-2:],
+            self.target_sigma_px,
+            amplitude=self.amplitude,
+            out=self._memory,
+        )
 
 
 def _points_ij(points_lps: Any, image: MetaTensor) -> Tensor:

@@ -1,7 +1,7 @@
 """One training run of a bundle, going on from its last checkpoint."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from monai.engines import SupervisedTrainer
 from monai.handlers import CheckpointLoader
 
 from spine_monai.files import write_whole
+from spine_monai.workflows.distributed import gathered, is_first
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ def run_training(
 ) -> None:
     """Train to the last epoch, going on from the last checkpoint where there is one.
 
+    Of several processes that train together the first one writes the checkpoints, and all read
+    them.
+
     Args:
         trainer: the engine; its ``max_epochs`` counts from the very first start.
         content: what a checkpoint holds beside the trainer: network, optimizer, scheduler.
@@ -34,7 +38,7 @@ def run_training(
 
     Raises:
         ValueError: the checkpoint is one of a run over another number of epochs, whose schedule of
-            the learning rate is another one.
+            the learning rate is another one; or not every process found the same checkpoint.
     """
     path = Path(checkpoint_dir) / CHECKPOINT
     objects = {**content, "trainer": trainer}
@@ -43,12 +47,14 @@ def run_training(
         states = {name: thing.state_dict() for name, thing in objects.items()}
         write_whole(path, lambda aside: torch.save(states, aside))
 
-    trainer.add_event_handler(Events.EPOCH_COMPLETED(every=save_interval), save)
-    trainer.add_event_handler(Events.COMPLETED, save)
+    if is_first():
+        trainer.add_event_handler(Events.EPOCH_COMPLETED(every=save_interval), save)
+        trainer.add_event_handler(Events.COMPLETED, save)
     if path.is_file():
         _check_epochs(path, trainer.state.max_epochs)
         CheckpointLoader(str(path), objects, map_location="cpu")(trainer)
         logger.info("going on from epoch %d of %s", trainer.state.epoch, path)
+    _check_processes(path, gathered(trainer.state.epoch))
     if trainer.state.epoch < trainer.state.max_epochs:
         trainer.run()
 
@@ -60,4 +66,11 @@ def _check_epochs(checkpoint: Path, epochs: int) -> None:
             f"epochs must be those of the run to go on with: expected {saved}, got {epochs}. Start "
         )
         msg += f"anew with another output_dir, or remove {checkpoint}."
+        raise ValueError(msg)
+
+
+def _check_processes(checkpoint: Path, epochs: Sequence[int]) -> None:
+    if len(set(epochs)) > 1:
+        msg = f"{checkpoint} must be the same file for every process: they go on from epochs "
+        msg += f"{list(epochs)}. Give an output_dir on storage that all machines share."
         raise ValueError(msg)

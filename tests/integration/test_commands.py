@@ -8,14 +8,11 @@ import sys
 import time
 
 import pytest
-import yaml
 
-from spine_monai.data import write_datalist
 from spine_monai.data.synthetic import make_study
 from spine_monai.landmarks import LUMBAR11
 from spine_monai.workflows.bundle import parse_config
 from spine_monai.workflows.localization import localize_dataset
-from spine_monai.workflows.stages import prepare_bundle
 
 
 @pytest.fixture
@@ -109,28 +106,3 @@ def test_an_interrupted_run_goes_on_where_it_was(run, tmp_path):
     code, said = run("localize", *studies, "--out", out)
     assert code == 0
     assert f"{30 - done} done, {done} skipped" in said
-
-
-@pytest.mark.heavy
-def test_two_processes_train_together(bundle, tmp_path):
-    items = []
-    for seed, fold in enumerate((1, 2, 3, 0)):
-        image = make_study(shape=(72, 60, 3), seed=seed).write_nifti(tmp_path / f"{seed}.nii.gz")
-        items.append(make_study(seed=seed).datalist_item(image, case=str(seed), fold=fold))
-    write_datalist(items, tmp_path / "datalist.json", LUMBAR11.name)
-    tiny = {"spacing_mm": 4.0, "canvas_size": [80, 64], "coordinates_input_size": 64}
-    tiny |= {"coordinates_width": 0.125, "epochs": 1, "batch_size": 2, "precision": "float32"}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
-    prepare_bundle(bundle, tmp_path / "bundle", tmp_path / "tiny.yaml")
-    configs = [
-        tmp_path / "bundle/configs/train_coordinates.yaml",
-        bundle / "configs/multi_gpu.yaml",
-    ]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["-m", "monai.bundle", "run", "training"]
-    command += ["--config_file", str([str(path) for path in configs])]
-    command += ["--bundle_root", str(tmp_path / "bundle")]
-    command += ["--datalist", str(tmp_path / "datalist.json")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert (tmp_path / "bundle" / "models" / "model_coordinates.pt").is_file()

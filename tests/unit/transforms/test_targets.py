@@ -4,6 +4,7 @@ The image carries a bright blob at each landmark; its centre of mass, which no c
 says where the landmark went. Elastic transforms are excluded: they do not reach the affine.
 """
 
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -11,16 +12,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from monai.data import MetaTensor
-from monai.transforms import (
-    Compose,
-    RandAffined,
-    RandFlipd,
-    RandSimulateLowResolutiond,
-    Resized,
-)
+from monai.data import MetaTensor, list_data_collate
+from monai.transforms import Compose, RandAffined, RandFlipd, RandSimulateLowResolutiond, Resized
 
-from spine_monai.transforms import DrawHeatmapsd, EdgeFractionsd
+from spine_monai.transforms import (
+    DrawHeatmaps,
+    EdgeFractionsd,
+    PixelPointsd,
+    RandAffineSliced,
+    RandIntensityd,
+)
+from spine_monai.transforms.intensity import low_resolution
 
 SHAPE, GRID = (150, 110), (128, 96)
 POINTS_IJ = np.array([[70.3, 49.8], [92.6, 61.2], [np.nan, np.nan]])
@@ -54,21 +56,11 @@ def centres_of_mass(maps):
 
 
 RESIZE = Resized("image", spatial_size=GRID, mode="bilinear")
-AFFINE = RandAffined(
-    "image",
-    prob=1.0,
-    rotate_range=0.436,
-    scale_range=[0.3, 0.3],
-    translate_range=[10, 9],
-    mode="bilinear",
-    padding_mode="zeros",
-)
-LOW_RESOLUTION = RandSimulateLowResolutiond(
-    "image",
-    prob=1.0,
-    zoom_range=[0.4, 1.0],
-    downsample_mode="bilinear",
-    upsample_mode="bilinear",
+RANGES = {"rotate_range": 0.436, "scale_range": [0.3, 0.3], "translate_range": [10, 9]}
+MONAIS_AFFINE = RandAffined("image", prob=1.0, mode="bilinear", padding_mode="zeros", **RANGES)
+AFFINE = RandAffineSliced("image", prob=1.0, padding_mode="zeros", **RANGES)
+LOW_RESOLUTION = RandIntensityd(
+    "image", prob=1.0, change=partial(low_resolution, zoom_range=[0.4, 1.0])
 )
 AUGMENTATIONS = {
     "none": [],
@@ -76,18 +68,28 @@ AUGMENTATIONS = {
     "rows flipped": [RandFlipd("image", prob=1.0, spatial_axis=0), RESIZE],
     "columns flipped": [RESIZE, RandFlipd("image", prob=1.0, spatial_axis=1)],
     "affine": [RESIZE, AFFINE],
+    "affine of MONAI": [RESIZE, MONAIS_AFFINE],
     "as trained": [RESIZE, AFFINE, LOW_RESOLUTION],
 }
+
+
+PIXELS = PixelPointsd("points_lps", output_key="label")
+
+
+def drawn(item, draw=None, **batch):
+    """(N, H, W) heatmaps of one item, drawn as the training draws a batch of it."""
+    draw = draw or DrawHeatmaps(target_sigma_px=3.0)
+    given = list_data_collate([PIXELS(item)]) | batch
+    return draw(given, "cpu")[1][0]
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_heatmaps_stay_on_the_landmarks_of_the_image(name, seed):
-    augment = Compose(AUGMENTATIONS[name]).set_random_state(seed)
-    draw = DrawHeatmapsd("points_lps", target_sigma_px=3.0)
-    item = draw(augment(item_with_blobs()))
-    assert item["heatmaps"].shape == (3, *item["image"].shape[-2:])
-    expected, got = centres_of_mass(item["image"]), centres_of_mass(item["heatmaps"][:2])
+    item = Compose(AUGMENTATIONS[name]).set_random_state(seed)(item_with_blobs())
+    heatmaps = drawn(item)
+    assert heatmaps.shape == (3, *item["image"].shape[-2:])
+    expected, got = centres_of_mass(item["image"]), centres_of_mass(heatmaps[:2])
     np.testing.assert_allclose(got, expected, atol=0.1)
 
 
@@ -115,36 +117,78 @@ def test_augmentation_moves_the_landmarks_at_all():
 
 def test_a_landmark_that_is_not_annotated_stays_unknown():
     item = item_with_blobs()
-    heatmaps = DrawHeatmapsd("points_lps", target_sigma_px=3.0)(item)["heatmaps"]
+    heatmaps = drawn(item)
     assert torch.isnan(heatmaps).all((-2, -1)).tolist() == [False, False, True]
     assert not torch.isnan(heatmaps[:2]).any()
-    fractions = EdgeFractionsd("points_lps")(item)["fractions"]
-    assert torch.isnan(fractions).all(-1).tolist() == [False, False, True]
+    for transform in (EdgeFractionsd, PixelPointsd):
+        points = transform("points_lps", output_key="label")(item)["label"]
+        assert torch.isnan(points).all(-1).tolist() == [False, False, True]
 
 
 def test_a_landmark_outside_the_image_has_an_empty_map():
     item = item_with_blobs()
     item["points_lps"][0, 2] += 500.0
-    heatmaps = DrawHeatmapsd("points_lps", target_sigma_px=3.0)(item)["heatmaps"]
-    assert heatmaps[0].max() == 0
+    assert drawn(item)[0].max() == 0
+
+
+def test_heatmaps_are_empty_outside_the_view_and_an_unknown_one_stays_unknown():
+    item = item_with_blobs()
+    whole, view_ij = drawn(item).clone(), torch.tensor([[60, 45], [95, 58]])
+    seen = drawn(item, view_ij=view_ij[None])
+    expected = torch.zeros_like(whole)
+    expected[:, 60:96, 45:59] = whole[:, 60:96, 45:59]
+    torch.testing.assert_close(seen[:2], expected[:2], atol=0, rtol=0)
+    assert (whole[0] != seen[0]).any()
+    assert torch.isnan(seen[2]).all()
 
 
 def test_the_peak_has_the_given_height_and_width():
-    item = item_with_blobs()
-    draw = DrawHeatmapsd("points_lps", output_key="label", target_sigma_px=4.0, amplitude=0.5)
-    heatmap = draw(item)["label"][0].double()
+    heatmap = drawn(item_with_blobs(), DrawHeatmaps(target_sigma_px=4.0, amplitude=0.5))[0].double()
     area = 0.5 * 2 * np.pi * 4.0**2  # the integral of a Gaussian of that height and width
     assert heatmap.sum().item() == pytest.approx(area, rel=1e-4)
     assert 0.49 < heatmap.max().item() <= 0.5
 
 
-@pytest.mark.parametrize("transform", [DrawHeatmapsd, EdgeFractionsd])
+def batch_of(points_ij):
+    image = MetaTensor(torch.rand(len(points_ij), 1, 40, 30), affine=oblique_affine())
+    return {"image": image, "label": torch.tensor(points_ij)}
+
+
+FIRST = batch_of(
+    [[[11.2, 7.9], [np.nan] * 2, [30.5, 20.1]], [[5.0, 25.0], [8.5, 3.5], [20.2, 9.9]]]
+)
+SECOND = batch_of([[[np.nan] * 2, [4.0, 5.0], [6.5, 7.5]], [[9.0, 9.0], [np.nan] * 2, [1.0, 2.0]]])
+
+
+def test_a_batch_is_drawn_into_the_memory_of_the_last_one_and_nothing_of_it_stays():
+    draw, fresh = DrawHeatmaps(target_sigma_px=2.0), DrawHeatmaps(target_sigma_px=2.0)
+    first = draw(FIRST, "cpu")[1]
+    place, kept = first.data_ptr(), first.clone()
+    second = draw(SECOND, "cpu")[1]
+    assert second.data_ptr() == place
+    torch.testing.assert_close(second, fresh(SECOND, "cpu")[1], equal_nan=True)
+    assert not torch.equal(second.nan_to_num(), kept.nan_to_num())
+
+
+def test_a_last_smaller_batch_has_its_own_size():
+    draw = DrawHeatmaps(target_sigma_px=2.0)
+    whole = draw(FIRST, "cpu")[1].clone()
+    one = draw({key: value[:1] for key, value in FIRST.items()}, "cpu")[1]
+    torch.testing.assert_close(one, whole[:1], equal_nan=True)
+
+
+def test_the_image_goes_to_the_network_as_it_is():
+    image = DrawHeatmaps(target_sigma_px=2.0)(FIRST, torch.device("cpu"), False)[0]
+    assert isinstance(image, MetaTensor)
+    torch.testing.assert_close(image.as_tensor(), FIRST["image"].as_tensor())
+
+
+@pytest.mark.parametrize("transform", [PixelPointsd, EdgeFractionsd])
 def test_a_missing_key_is_an_error_unless_allowed(transform):
-    options = {"target_sigma_px": 3.0} if transform is DrawHeatmapsd else {}
     item = {"image": item_with_blobs()["image"]}
-    assert transform("points_lps", allow_missing_keys=True, **options)(item).keys() == {"image"}
+    assert transform("points_lps", allow_missing_keys=True)(item).keys() == {"image"}
     with pytest.raises(KeyError, match="points_lps"):
-        transform("points_lps", **options)(item)
+        transform("points_lps")(item)
 
 
 @pytest.mark.parametrize("name", ["train_heatmap", "train_coordinates"])
@@ -152,5 +196,6 @@ def test_no_augmentation_downsamples_by_nearest(name):
     """MONAI's default moves the picture by up to a pixel, and the affine does not follow."""
     config = Path(__file__).parents[3] / "bundles" / "spine_landmarks" / "configs" / f"{name}.yaml"
     steps = yaml.safe_load(config.read_text())["augmentation"]
-    (low,) = [step for step in steps if step["_target_"] == "RandSimulateLowResolutiond"]
-    assert low["downsample_mode"] == "bilinear"
+    assert "RandSimulateLowResolutiond" not in [step["_target_"] for step in steps]
+    changes = [step["change"]["_target_"] for step in steps if "change" in step]
+    assert "spine_monai.transforms.intensity.low_resolution" in changes
