@@ -111,39 +111,43 @@ def refine_log_taylor(log_heatmaps: Tensor, peaks_ij: Tensor) -> Tensor:
     Source: Zhang 2020 (DARK), doi 10.1109/CVPR42600.2020.00712.
     """
     centres_ij = _inside(peaks_ij.long(), log_heatmaps.shape[-2:])
-    patches = _neighbourhoods(log_heatmaps, centres_ij)
-    offsets, has_top = _parabola_tops(patches)
-    return torch.where(has_top[..., None], centres_ij + offsets, peaks_ij)
+    return _refine(_neighbourhoods(log_heatmaps, centres_ij), centres_ij, peaks_ij)
 
 
-def climb(maps: Tensor, peaks_ij: Tensor, *, steps: int) -> Tensor:
+def climb(maps: Tensor, peaks_ij: Tensor, *, steps: int, limits: Tensor | None = None) -> Tensor:
     """Walk uphill from each pixel, to the highest of its eight neighbours, at most so many times.
 
     Args:
-        maps: (..., H, W) maps.
+        maps: (..., H, W) maps; small ones, since the way up is sought from every pixel of them.
         peaks_ij: (..., 2) whole pixels to start from.
         steps: how far to walk, in pixels.
+        limits: broadcasts to (...,); how far to walk in each map, if not so far in all.
 
     Returns:
         (..., 2) whole pixels; the top of the hill if it was within reach.
     """
-    places = _inside(peaks_ij.long(), maps.shape[-2:])
-    for _ in range(steps):
-        around = _neighbourhoods(maps, places).flatten(-2)
-        highest = around.argmax(-1)
-        moves = torch.stack([highest // 3 - 1, highest % 3 - 1], dim=-1)
-        is_higher = around.amax(-1) > around[..., 4]  # on a plateau, stay
-        places = _inside(places + moves * is_higher[..., None], maps.shape[-2:])
-    return places.to(peaks_ij.dtype)
+    width = maps.shape[-1]
+    uphill = _uphill(maps).flatten(-2)
+    start = _inside(peaks_ij.long(), maps.shape[-2:])
+    place = (start[..., 0] * width + start[..., 1])[..., None]
+    for step in range(steps):
+        higher = uphill.gather(-1, place)
+        place = higher if limits is None else torch.where(limits[..., None] > step, higher, place)
+    rows = torch.div(place, width, rounding_mode="floor")
+    return torch.cat([rows, place - rows * width], -1).to(peaks_ij.dtype)
 
 
-def is_top(maps: Tensor, peaks_ij: Tensor) -> Tensor:
-    """Return (...,) whether no neighbour of a pixel is higher than it, and some are lower."""
-    places = _inside(peaks_ij.long(), maps.shape[-2:])
-    around = _neighbourhoods(maps, places).flatten(-2)
-    centre = around[..., 4]
-    is_there = (places == peaks_ij).all(-1)
-    return is_there & (around.amax(-1) <= centre) & (around.amin(-1) < centre)
+def refine_and_rate(log_heatmaps: Tensor, peaks_ij: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``refine_log_taylor`` does, and (...,) whether there is a top to refine.
+
+    A top has no higher neighbour, and some lower ones; it does not lie on the border.
+    """
+    centres_ij = _inside(peaks_ij.long(), log_heatmaps.shape[-2:])
+    patches = _neighbourhoods(log_heatmaps, centres_ij)
+    centre = patches[..., 4]
+    is_top = (patches.amax(-1) <= centre) & (patches.amin(-1) < centre)
+    is_top &= (centres_ij == peaks_ij).all(-1)
+    return _refine(patches, centres_ij, peaks_ij), is_top
 
 
 def decode_heatmaps(heatmaps: Tensor) -> Tensor:
@@ -251,26 +255,46 @@ def _inside(pixels_ij: Tensor, shape: Sequence[int]) -> Tensor:
     return torch.minimum(pixels_ij.clamp_min(1), last)
 
 
+def _uphill(maps: Tensor) -> Tensor:
+    """(..., H, W) flat index of the pixel to step to from each one, itself on top or on a plateau.
+
+    Places keep one pixel away from the border. A ridge of equal pixels is left by the first.
+    """
+    height, width = maps.shape[-2:]
+    planes = maps.reshape(-1, 1, height, width)
+    highest, index = F.max_pool2d(planes, 3, 1, 1, return_indices=True)
+    rows = torch.div(index, width, rounding_mode="floor")
+    columns = (index - rows * width).clamp(1, width - 2)
+    target = rows.clamp(1, height - 2) * width + columns
+    own = torch.arange(height * width, device=maps.device).view(height, width)
+    return torch.where(highest > planes, target, own).view(maps.shape)
+
+
 def _neighbourhoods(maps: Tensor, centres_ij: Tensor) -> Tensor:
-    """(..., 3, 3) patches about the centres."""
+    """(..., 9) patches of 3 x 3 pixels about the centres, by rows."""
     width = maps.shape[-1]
-    steps = torch.arange(-1, 2, device=maps.device)
-    corners = (steps[:, None] * width + steps).flatten()
-    flat = (centres_ij[..., 0] * width + centres_ij[..., 1])[..., None] + corners
-    return maps.flatten(-2).gather(-1, flat).unflatten(-1, (3, 3))
+    steps = [i * width + j for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    row, column = centres_ij.unbind(-1)
+    flat = (row * width + column)[..., None] + centres_ij.new_tensor(steps)
+    return maps.flatten(-2).gather(-1, flat)
+
+
+def _refine(patches: Tensor, centres_ij: Tensor, peaks_ij: Tensor) -> Tensor:
+    """(..., 2) tops of the parabolas through patches; the peaks where there is none."""
+    offsets, has_top = _parabola_tops(patches)
+    return torch.where(has_top[..., None], centres_ij + offsets, peaks_ij)
 
 
 def _parabola_tops(patches: Tensor) -> tuple[Tensor, Tensor]:
     """(..., 2) offsets of the tops from the patches' centres, and whether there is one."""
-    gradient_i = (patches[..., 2, 1] - patches[..., 0, 1]) / 2
-    gradient_j = (patches[..., 1, 2] - patches[..., 1, 0]) / 2
-    curve_ii = patches[..., 2, 1] - 2 * patches[..., 1, 1] + patches[..., 0, 1]
-    curve_jj = patches[..., 1, 2] - 2 * patches[..., 1, 1] + patches[..., 1, 0]
-    corners = patches[..., 2, 2] - patches[..., 2, 0] - patches[..., 0, 2] + patches[..., 0, 0]
-    curve_ij = corners / 4
+    nw, north, ne, west, centre, east, sw, south, se = patches.unbind(-1)
+    gradient_i, gradient_j = (south - north) / 2, (east - west) / 2
+    curve_ii = south - 2 * centre + north
+    curve_jj = east - 2 * centre + west
+    curve_ij = (se - sw - ne + nw) / 4
     determinant = curve_ii * curve_jj - curve_ij.square()
     has_top = (curve_ii < 0) & (determinant > 0)
-    safe = torch.where(has_top, determinant, torch.ones_like(determinant))
-    offset_i = (curve_ij * gradient_j - curve_jj * gradient_i) / safe
-    offset_j = (curve_ij * gradient_i - curve_ii * gradient_j) / safe
-    return torch.stack([offset_i, offset_j], dim=-1).clamp(-1.0, 1.0), has_top
+    safe = torch.where(has_top, determinant, 1.0)[..., None]
+    offset_i = curve_ij * gradient_j - curve_jj * gradient_i
+    offset_j = curve_ij * gradient_i - curve_ii * gradient_j
+    return (torch.stack([offset_i, offset_j], dim=-1) / safe).clamp(-1.0, 1.0), has_top

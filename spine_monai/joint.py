@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spine_monai.candidates import Candidates
 from spine_monai.chain import IMPOSSIBLE, SpineChain
-from spine_monai.fusion import FusedPoints, FusionModel, place
+from spine_monai.fusion import FusedPoints, FusionModel, is_finite, place, without_gradients
 from spine_monai.landmarks import HIT_RADIUS_MM
 
 RIVAL_MM = 12.0  # a candidate further than this is at another level
@@ -72,7 +71,7 @@ class JointFusion(nn.Module):
         belief: Tensor = self.fusion(logits, predicted_ij, spacing_mm)
         return belief
 
-    @torch.no_grad()
+    @without_gradients
     def decode(
         self,
         logits: Tensor,
@@ -92,27 +91,28 @@ class JointFusion(nn.Module):
             Points, NaN where a landmark is absent; their confidence is the chain's probability of
             the candidates within 8 mm.
         """
-        is_finite = torch.isfinite(logits).all(-1).all(-1).all(-1)
-        is_finite &= torch.isfinite(predicted_ij).all(-1).all(-1)
-        logits = logits.nan_to_num(0.0)
+        logits, is_given = logits.contiguous(), torch.isfinite(predicted_ij).all(-1)
         predicted_ij = predicted_ij.nan_to_num(0.0)
+        product = self.fusion.factors(logits, predicted_ij, spacing_mm)
+        is_usable = (is_given & is_finite(product)).all(-1, keepdim=True) & self.chain.knows_steps()
+        log_mass = self.fusion.log_masses(product)
         candidates = self.chain.candidates(logits, spacing_mm)
         sigma_mm = self.fusion.prior_sigma_mm
         scores = self.chain.scores(candidates, predicted_ij, sigma_mm, spacing_mm, view_ij)
         beliefs = self.chain.decide(*scores)
         chosen_ij = _chosen(candidates, beliefs.states)
-        log_map = self.fusion.log_product(logits, predicted_ij, spacing_mm)
-        points_ij = place(log_map, F.logsigmoid(logits), chosen_ij.nan_to_num(0.0), spacing_mm)
-        is_known = torch.isfinite(chosen_ij).all(-1) & is_finite[:, None]
+        is_known = torch.isfinite(chosen_ij).all(-1) & is_usable
+        points_ij = place(product, chosen_ij.nan_to_num(0.0), spacing_mm)
         points_ij = points_ij.masked_fill(~is_known[..., None], torch.nan)
-        fused = self.fusion.judge(log_map, points_ij, spacing_mm)
-        distances_mm = _distances_mm(candidates, points_ij, spacing_mm)
+        fused = self.fusion.judge(product, points_ij, spacing_mm, log_mass)
+        is_unknown = torch.isnan(fused.points_ij).any(-1)
+        distances_mm = _distances_mm(candidates, fused.points_ij, spacing_mm)
         near, is_rival = distances_mm <= HIT_RADIUS_MM, distances_mm > RIVAL_MM
         rival_heat = (candidates.log_heat.exp() * (is_rival & candidates.is_there)).amax(-1)
         confidence = (beliefs.probabilities[..., : near.shape[-1]] * near).sum(-1).clamp_max(1.0)
         return fused._replace(
-            confidence=confidence.masked_fill(~is_known, torch.nan),
-            rival_heat=rival_heat.masked_fill(~is_known, torch.nan),
+            confidence=confidence.masked_fill(is_unknown, torch.nan),
+            rival_heat=rival_heat.masked_fill(is_unknown, torch.nan),
         )
 
 

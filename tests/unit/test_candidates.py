@@ -48,7 +48,7 @@ def there(candidates, image, landmark):
 
 def test_candidates_are_the_highest_peaks_that_sliding_windows_find():
     logits, count = smooth_logits(), 9
-    candidates = find_candidates(logits, torch.tensor(GROUPS), SPACING_MM, count=count)
+    candidates = find_candidates(logits, GROUPS, SPACING_MM, count=count)
     for image, landmark in itertools.product(range(B), range(N)):
         kind = [n for n in range(N) if GROUPS[n] == GROUPS[landmark]]
         union = logits[image, kind].amax(0).numpy()
@@ -67,7 +67,7 @@ def test_candidates_are_shared_within_a_kind_and_not_across_kinds():
     peaks = [(12, 9, 2.0), (40, 20, 1.0), (25, 33, 0.5), (60, 38, 0.0)]
     one = torch.stack([peak_logits([peak]) for peak in peaks])
     logits = torch.stack([one, one.flip(-1)])
-    candidates = find_candidates(logits, torch.tensor(GROUPS), SPACING_MM, count=2)
+    candidates = find_candidates(logits, GROUPS, SPACING_MM, count=2)
     assert there(candidates, 0, 0) == there(candidates, 0, 2) == {(12, 9), (25, 33)}
     assert there(candidates, 0, 1) == there(candidates, 0, 3) == {(40, 20), (60, 38)}
     assert there(candidates, 1, 1) == {(40, W - 21), (60, W - 39)}
@@ -81,7 +81,7 @@ def test_peaks_that_are_closer_than_six_millimetres_are_one():
     for apart, expected in ((5, {(20, 10)}), (8, {(20, 10), (28, 10)})):
         logits = torch.full((1, 1, H, W), -9.0)
         logits[0, 0, 20, 10], logits[0, 0, 20 + apart, 10] = 2.0, 1.0
-        found = find_candidates(logits, torch.tensor([0]), spacing_mm, count=len(expected))
+        found = find_candidates(logits, [0], spacing_mm, count=len(expected))
         assert there(found, 0, 0) == expected
 
 
@@ -89,7 +89,7 @@ def test_peaks_are_kept_apart_by_millimetres_along_each_axis():
     """Twelve millimetres are four columns here, but more than six rows."""
     logits = torch.full((1, 1, H, W), -9.0)
     logits[0, 0, 20, 10], logits[0, 0, 20, 14] = 2.0, 1.0
-    found = find_candidates(logits, torch.tensor([0]), torch.tensor([[1.0, 3.0]]), count=2)
+    found = find_candidates(logits, [0], torch.tensor([[1.0, 3.0]]), count=2)
     assert there(found, 0, 0) == {(20, 10), (20, 14)}
 
 
@@ -98,14 +98,14 @@ def test_pixels_of_equal_height_are_one_peak():
     logits = peak_logits([(20, 10, 2.0), (50, 30, 1.0)])
     logits[20:22, 10:12] = 2.0
     logits[50, 30:33] = 1.0
-    found = find_candidates(logits[None, None], torch.tensor([0]), SPACING_MM[:1], count=3)
+    found = find_candidates(logits[None, None], [0], SPACING_MM[:1], count=3)
     assert there(found, 0, 0) >= {(20, 10), (50, 30)}
     assert not there(found, 0, 0) & {(20, 11), (21, 10), (21, 11), (50, 31), (50, 32)}
 
 
 def test_what_is_more_than_the_peaks_is_not_there():
     logits = torch.stack([peak_logits([(20, 10, 2.0), (50, 30, 1.0)])] * N).expand(B, -1, -1, -1)
-    candidates = find_candidates(logits, torch.tensor(GROUPS), SPACING_MM, count=40)
+    candidates = find_candidates(logits, GROUPS, SPACING_MM, count=40)
     assert candidates.points_ij.shape == (B, N, 40, 2)
     assert candidates.is_there[..., :2].all()
     assert not candidates.is_there[..., 10:].any()
@@ -114,7 +114,7 @@ def test_what_is_more_than_the_peaks_is_not_there():
 def test_a_candidate_in_a_corner_is_found():
     corners = [(0, 0, 2.0), (0, W - 1, 1.5), (H - 1, 0, 1.0), (H - 1, W - 1, 0.5)]
     logits = peak_logits(corners)[None, None]
-    found = find_candidates(logits, torch.tensor([0]), SPACING_MM[:1], count=4)
+    found = find_candidates(logits, [0], SPACING_MM[:1], count=4)
     assert there(found, 0, 0) == {corner[:2] for corner in corners}
     heat = log_sigmoid([height for *_, height in corners])
     np.testing.assert_allclose(found.log_heat[0, 0], heat, rtol=1e-5)
@@ -122,6 +122,6 @@ def test_a_candidate_in_a_corner_is_found():
 
 def test_places_stay_whole_pixels_in_half_precision():
     logits = peak_logits([(301, 10, 2.0)], (330, 20))[None, None].bfloat16()
-    found = find_candidates(logits, torch.tensor([0]), torch.tensor([[1.0, 1.0]]), count=1)
+    found = find_candidates(logits, [0], torch.tensor([[1.0, 1.0]]), count=1)
     assert abs(found.points_ij[0, 0, 0, 0].item() - 301) <= 1
     assert found.points_ij.dtype == torch.float32

@@ -17,8 +17,8 @@ from spine_monai.chain import (
     TURN_SPREAD_RAD,
     TURNS_RAD,
     SpineChain,
-    backward_scores,
     best_path,
+    best_scores,
     forward_scores,
     offset_statistics,
     similarity_grid,
@@ -125,7 +125,8 @@ def without_gauge(steps):
 @pytest.mark.parametrize("absent", [-9.0, 0.0, 6.0])
 def test_the_best_path_is_the_best_of_all_paths(absent):
     states, steps = random_scores(images=6, absent=absent)
-    found = best_path(states[:, None], transitions(steps))
+    moves = transitions(steps)
+    found = best_path(best_scores(states[:, None], moves), moves)
     for image in range(6):
         best = enumerated(states[image], steps[image]).max(1).argmax()
         assert found[image].tolist() == list(PATHS[best])
@@ -152,19 +153,31 @@ def test_the_partition_is_the_sum_over_all_paths(absent):
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
-def test_forward_and_backward_agree_at_every_landmark():
+def test_the_last_probabilities_are_those_of_the_paths_that_end_there():
     states, steps = random_scores(3)
-    joint = forward_scores(states[:, None], transitions(steps)) + backward_scores(
-        states[:, None], transitions(steps)
-    )
-    totals = joint.logsumexp(-1).logsumexp(1)
-    expected = chain_of().log_partition(states[:, None], transitions(steps))[:, None].expand(B, N)
-    torch.testing.assert_close(totals, expected)
+    ends = forward_scores(states[:, None], transitions(steps))[-1].flatten(1, 2)
+    expected = ends.logsumexp(1).softmax(-1)
+    found = chain_of().decide(states[:, None], transitions(steps)).probabilities
+    torch.testing.assert_close(found[:, -1], expected, atol=1e-5, rtol=0)
+
+
+def test_probabilities_survive_scores_that_leave_single_precision_at_every_step():
+    """Products over the landmarks of factors like exp(-300): what counts is how they compare."""
+    states, steps = random_scores(8)
+    far = torch.tensor([-310.0, -300.0, -305.0, -290.0, -330.0])
+    found = chain_of().decide((states + far)[:, None], transitions(steps)).probabilities
+    for image in range(B):
+        shares = logsumexp(enumerated(states[image] + far, steps[image]), axis=1)
+        shares = np.exp(shares - logsumexp(shares))
+        expected = np.zeros((N, K + 2))
+        for path, share in zip(PATHS, shares, strict=True):
+            expected[np.arange(N), list(path)] += share
+        np.testing.assert_allclose(found[image], expected, atol=2e-5)
 
 
 def test_absent_runs_lie_at_the_ends_only():
     states, steps = random_scores(4, images=200, absent=3.0)
-    paths = best_path(states[:, None], transitions(steps)).tolist()
+    paths = chain_of().decide(states[:, None], transitions(steps)).states.tolist()
     assert all(map(is_possible, paths))
     assert any(path[0] == ABOVE and path[-1] < K for path in paths)
     assert any(path[0] < K and path[-1] == BELOW for path in paths)
@@ -285,7 +298,7 @@ def test_a_chain_is_fitted_once_the_statistics_are_in():
 
 def test_the_grid_undoes_each_turn_and_scale():
     steps = torch.tensor([[17.0, 3.0], [-2.0, 5.0]])
-    matrices = similarity_grid(steps)
+    matrices = similarity_grid(undo=True)
     assert matrices.shape == (len(GRID), 2, 2)
     for matrix, (scale, turn) in zip(matrices, GRID, strict=True):
         torch.testing.assert_close(steps @ turn_matrix(turn, scale).T @ matrix.T, steps)
@@ -321,7 +334,7 @@ def test_states_score_their_heat_and_how_far_they_stray_from_the_coordinates():
     stray = (candidates.points_ij - predicted_ij[:, :, None]) * SPACING_MM[:, None, None]
     stray = ((stray / sigma_mm[None, :, None]) ** 2).sum(-1)
     heat = candidates.log_heat.clamp_min(-12.0)
-    in_view, cut = states.detach()[:, 0], states.detach()[:, -1]
+    in_view, cut = states.detach().unbind(1)
     expected = 0.5 * heat - 0.5 * 0.2 * stray
     torch.testing.assert_close(in_view[..., :K], expected, rtol=1e-4, atol=1e-4)
     expected = 0.5 * heat - 0.5 * 0.02 * stray
@@ -344,9 +357,9 @@ def test_the_last_landmark_is_in_view_in_one_half_of_the_hypotheses_and_absent_i
     chain, candidates = chain_of(), random_candidates()
     options = (torch.zeros(B, N, 2), torch.ones(N, 2), SPACING_MM)
     states, moves = chain.scores(candidates, *options)
-    assert states.shape[1] == moves.shape[1] == 2 * len(GRID)
-    for half, is_cut in ((slice(None, len(GRID)), False), (slice(len(GRID), None), True)):
-        probabilities = chain.decide(states[:, half], moves[:, half]).probabilities
+    assert (states.shape[1], moves.shape[1]) == (2, len(GRID))
+    for end, is_cut in ((slice(0, 1), False), (slice(1, 2), True)):
+        probabilities = chain.decide(states[:, end], moves).probabilities
         absent = probabilities[:, -1, BELOW]
         torch.testing.assert_close(absent, torch.full_like(absent, float(is_cut)))
 
@@ -355,7 +368,7 @@ def test_steps_score_their_distance_from_the_mean_by_the_covariance():
     chain, candidates = chain_of(), random_candidates()
     options = (torch.zeros(B, N, 2), torch.ones(N, 2), SPACING_MM)
     _, steps = chain.scores(candidates, *options)
-    matrices = similarity_grid(candidates.points_ij).double().numpy()
+    matrices = similarity_grid(undo=True).double().numpy()
     points_mm = (candidates.points_ij * SPACING_MM[:, None, None]).double().numpy()
     inverse = np.linalg.inv(chain.chain_cov_mm2.double().numpy())
     for image, g, n, k, other in ((0, 0, 0, 0, 1), (1, 17, 1, 2, 0), (0, 24, 2, 1, 1)):
@@ -422,8 +435,8 @@ def test_the_chains_own_scores_sum_as_all_its_paths_do():
     with torch.no_grad():
         chain.chain_weight.fill_(0.02)
         scores = chain.scores(candidates, *options)
-        ours, found = chain.log_partition(*scores).numpy(), best_path(*scores).tolist()
-    moves = scores[1][:, : len(GRID)].double().numpy()
+        ours, found = chain.log_partition(*scores).numpy(), chain.decide(*scores).states.tolist()
+    moves = scores[1].double().numpy()
     offsets_mm = (candidates.points_ij - predicted_ij[:, :, None]) * SPACING_MM[:, None, None]
     strays = (offsets_mm / 6.0).square().sum(-1).double().numpy()
     heat = 0.5 * candidates.log_heat.clamp_min(-12.0).double().numpy()
