@@ -7,8 +7,12 @@ import SimpleITK as sitk
 import torch
 from monai.data import DataLoader, MetaTensor
 from monai.engines import EnsembleEvaluator
+from monai.transforms import ResizeWithPadOrCrop
 
 from spine_monai.geometry import points_lps_from_ij
+from spine_monai.networks import PlainInferer
+from spine_monai.transforms.decode import points_lps_from_fractions
+from spine_monai.transforms.scale import crop_about
 from spine_monai.workflows.coarse_to_fine import CoarseToFine
 
 SHAPE, SPOT = (90, 66), (31, 44)
@@ -88,3 +92,65 @@ def test_the_canvas_knows_its_place(output):
 def test_the_corners_are_the_slices_own_not_the_canvas(output):
     expected = points_lps_from_ij(np.array([[0, 0], [89, 65]]), affine())
     np.testing.assert_allclose(output["corners_lps"], expected, atol=1e-4)
+
+
+class Points(torch.nn.Module):
+    """Says what it was told, one set of points an image."""
+
+    def __init__(self, fractions):
+        super().__init__()
+        self.fractions = torch.as_tensor(fractions, dtype=torch.float32)
+
+    def forward(self, images):
+        return self.fractions
+
+
+def slices_of(shape, count):
+    generator = torch.Generator().manual_seed(3)
+    for number in range(count):
+        place = affine()
+        place[:3, 3] += 4.0 * number * place[:3, 2]
+        image = torch.rand((1, *shape), generator=generator)
+        yield MetaTensor(image, affine=place, meta={"name": f"slice {number}"})
+
+
+@pytest.mark.parametrize("inferer", [None, PlainInferer()])
+@pytest.mark.parametrize("shape", [(90, 66), (131, 40), (60, 151), (128, 112)])
+def test_each_slice_is_cut_as_monais_transforms_cut_it(shape, inferer):
+    slices = list(slices_of(shape, 3))
+    fractions = [
+        [[0.3, 0.4], [0.6, 0.5]],
+        [[0.01, 0.02], [0.02, 0.99]],
+        [[float("nan"), 0.5], [0.99, 0.97]],
+    ]
+    evaluator = EnsembleEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader([{"image": image} for image in slices], batch_size=3),
+        networks=[Points(fractions), ShowsTheImage()],
+        pred_keys=["coordinates", "heatmaps"],
+        iteration_update=CoarseToFine(CANVAS, WINDOW),
+        **({"inferer": inferer} if inferer else {}),
+    )
+    evaluator.run()
+    for image, points, found in zip(slices, fractions, evaluator.state.output, strict=True):
+        canvas = ResizeWithPadOrCrop(CANVAS)(image)
+        points_lps = points_lps_from_fractions(torch.tensor(points), canvas)
+        window = crop_about(image, points_lps, WINDOW)
+        for ours, theirs in ((found["image"], canvas), (found["heatmaps"][:1], window)):
+            assert torch.equal(ours.as_tensor(), theirs.as_tensor())
+            np.testing.assert_allclose(ours.affine, theirs.affine, atol=1e-5)
+        assert found["heatmaps"].meta["name"] == image.meta["name"]
+
+
+def test_without_a_known_point_the_window_lies_about_the_middle():
+    (image,) = slices_of((90, 66), 1)
+    evaluator = EnsembleEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader([{"image": image}], batch_size=1),
+        networks=[Points([[[float("nan")] * 2] * 2]), ShowsTheImage()],
+        pred_keys=["coordinates", "heatmaps"],
+        iteration_update=CoarseToFine(CANVAS, WINDOW),
+    )
+    evaluator.run()
+    window = crop_about(image, np.full((2, 3), np.nan), WINDOW)
+    assert torch.equal(evaluator.state.output[0]["heatmaps"][:1].as_tensor(), window.as_tensor())
