@@ -1,4 +1,8 @@
-"""The cases of one call: every study gets one id, before any work is done."""
+"""The cases of one call: every study gets one id, before any work is done.
+
+The studies of a datalist have their ids in it. They are located by whoever does them, so that a
+list of a million studies costs no look at any of them before its turn comes.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,23 +21,51 @@ from spine_monai.readers.volumes import volume_stem
 DATALIST_SUFFIX = ".json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class ListedStudy:
+    """A study that a datalist names, not yet looked for.
+
+    Args:
+        file: where it is said to be.
+        series_uid: the DICOM series to use.
+        pixel_spacing_mm: size of the pixels of a picture.
+    """
+
+    file: str
+    series_uid: str | None = None
+    pixel_spacing_mm: float | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where it is said to be."""
+        return Path(self.file)
+
+    def locate(self) -> LocatedStudy | UnusableStudy:
+        """Look for it now; one that cannot be used comes back with the reason."""
+        try:
+            return locate_study(self.path, self.series_uid, pixel_spacing_mm=self.pixel_spacing_mm)
+        except StudyError as error:
+            return UnusableStudy(self.path, error)
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One study to localize.
 
     Args:
         id: name of its folder under the output.
-        image: the study, or one that could not be located, whose error becomes this case's own.
+        image: the study; one that could not be located, whose error becomes this case's own; or a
+            datalist's, which is located when its turn comes.
         slice_index: sagittal slice to use; ``None`` leaves it to the evidence.
     """
 
     id: str
-    image: LocatedStudy | UnusableStudy
+    image: LocatedStudy | UnusableStudy | ListedStudy
     slice_index: int | None = None
 
     @property
     def network_item(self) -> dict[str, Any]:
-        """The item that the bundle's preprocessing starts from."""
+        """The item that a ``Localizer`` takes, and the bundle's preprocessing starts from."""
         item: dict[str, Any] = {"id": self.id, "image": self.image}
         return item if self.slice_index is None else item | {"slice_index": self.slice_index}
 
@@ -80,7 +112,7 @@ def find_cases(studies: Sequence[str | Path], options: StudyOptions = StudyOptio
 def network_items(
     studies: Sequence[str | Path], slice_index: int | None = None, **options: Any
 ) -> list[dict[str, Any]]:
-    """Return the items of ``find_cases`` for a MONAI dataset.
+    """Return the items of ``find_cases`` for a MONAI dataset, every study located.
 
     Args:
         studies: DICOM folders, zips or files, volume files, pictures, datalists.
@@ -89,7 +121,17 @@ def network_items(
         **options: those of ``StudyOptions``.
     """
     given = {} if slice_index is None else {"slice_index": slice_index}
-    return [given | case.network_item for case in find_cases(studies, StudyOptions(**options))]
+    cases = find_cases(studies, StudyOptions(**options))
+    return [given | replace(case, image=located(case.image)).network_item for case in cases]
+
+
+def located(
+    study: LocatedStudy | UnusableStudy | ListedStudy | str | Path,
+) -> LocatedStudy | UnusableStudy:
+    """Return a study as it lies on disk: the given one, or the one that is found at its path."""
+    if isinstance(study, LocatedStudy | UnusableStudy):
+        return study
+    return study.locate() if isinstance(study, ListedStudy) else ListedStudy(str(study)).locate()
 
 
 def _cases_at(path: Path, options: StudyOptions) -> list[Case]:
@@ -100,25 +142,17 @@ def _cases_at(path: Path, options: StudyOptions) -> list[Case]:
 
 def _listed_case(item: Mapping[str, Any], options: StudyOptions) -> Case:
     series_uid = options.series_uid or item.get("series_uid")
-    image = _locate(Path(item["image"]), replace(options, series_uid=series_uid))
+    image = ListedStudy(item["image"], series_uid, options.pixel_spacing_mm)
     return Case(item["id"], image, item.get("slice_index"))
 
 
 def _case(path: Path, options: StudyOptions) -> Case:
-    image = _locate(path, options)
+    image = ListedStudy(str(path), options.series_uid, options.pixel_spacing_mm).locate()
     if isinstance(image, LocatedStudy) and image.series:
         part = image.series.part[0]
         is_named = options.series_uid == image.series.name != image.series.uid
         return Case(f"{image.series.uid}_part{part}" if is_named else image.series.uid, image)
     return Case(_stem(path), image)
-
-
-def _locate(path: Path, options: StudyOptions) -> LocatedStudy | UnusableStudy:
-    spacing_mm = options.pixel_spacing_mm
-    try:
-        return locate_study(path, options.series_uid, pixel_spacing_mm=spacing_mm)
-    except StudyError as error:
-        return UnusableStudy(path, error)
 
 
 def _stem(path: Path) -> str:

@@ -9,7 +9,10 @@ import pytest
 ROOT = Path(__file__).parents[2] / "spine_monai"
 LAYERS = [
     ["files", "landmarks", "geometry"],
-    ["heatmaps", "fusion", "candidates", "chain", "joint", "slices", "metrics", "networks"],
+    [
+        *("heatmaps", "fusion", "candidates", "chain", "joint", "locator"),
+        *("slices", "metrics", "networks"),
+    ],
     ["readers", "writers", "viz", "transforms"],
     ["data", "workflows"],
     ["cli"],

@@ -2,10 +2,18 @@ import json
 
 import pydicom
 import pytest
+from PIL import Image
 
 from spine_monai.data.synthetic import make_study
 from spine_monai.readers import LocatedStudy
-from spine_monai.workflows.cases import find_cases, network_items
+from spine_monai.readers.location import UnusableStudy
+from spine_monai.workflows.cases import (
+    ListedStudy,
+    StudyOptions,
+    find_cases,
+    located,
+    network_items,
+)
 
 
 @pytest.fixture
@@ -81,5 +89,29 @@ def test_a_datalist_names_the_series_of_a_case(tmp_path):
         uids[echo_ms] = pydicom.dcmread(first).SeriesInstanceUID
     items = [{"id": "T2", "image": "study"}, {"id": "T1", "image": "study"}]
     items[1]["series_uid"] = uids["11"]
-    cases = find_cases([write_datalist(tmp_path / "list.json", *items)])
-    assert [case.image.series.uid for case in cases] == [uids["100"], uids["11"]]
+    file = write_datalist(tmp_path / "list.json", *items)
+    studies = [located(case.image) for case in find_cases([file])]
+    assert [study.series.uid for study in studies] == [uids["100"], uids["11"]]
+    assert [item["image"] for item in network_items([file])] == studies
+
+
+def test_a_listed_study_is_not_looked_at_before_its_turn(tmp_path):
+    file = write_datalist(tmp_path / "list.json", {"id": "a", "image": "gone.nii.gz"})
+    (case,) = find_cases([file])
+    assert case.image == ListedStudy(str(tmp_path / "gone.nii.gz"))
+    study = located(case.image)
+    assert isinstance(study, UnusableStudy)
+    assert "gone.nii.gz does not" in str(study.error)
+
+
+def test_a_study_is_located_whatever_names_it(nifti):
+    study = located(str(nifti))
+    assert study == located(nifti) == located(ListedStudy(str(nifti)))
+    assert located(study) is study
+
+
+def test_a_listed_picture_has_the_size_of_its_pixels(tmp_path):
+    Image.new("L", (4, 3)).save(tmp_path / "slice.png")
+    file = write_datalist(tmp_path / "list.json", {"id": "a", "image": "slice.png"})
+    (case,) = find_cases([file], StudyOptions(pixel_spacing_mm=0.7))
+    assert located(case.image).pixel_spacing_mm == 0.7

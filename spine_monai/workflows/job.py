@@ -1,0 +1,43 @@
+"""What one call does with each of its cases."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spine_monai.workflows.slice_choice import Slices, check_slices
+
+Item = Mapping[str, Any]
+Predict = Callable[[Sequence[Item]], Sequence[Item]]
+"""From the preprocessed slices of one case, each with ``image``, (1, H, W) upright, at the
+bundle's scale, to ``landmarks`` (a ``LandmarkSet``, LPS) and ``slice_score`` (N,) of each."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call does with each of its cases.
+
+    Args:
+        output_dir: where the case folders go.
+        formats: kinds of files to write.
+        bundle: description of the bundle, as ``describe_bundle`` gives it.
+        options: values of the workflow that change results.
+        overwrite: do finished cases again.
+    """
+
+    output_dir: Path
+    formats: tuple[str, ...]
+    bundle: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+
+    @property
+    def slices(self) -> Slices:
+        """Whether the landmarks come from ``one`` slice or ``all``."""
+        return check_slices(self.options.get("slices", "one"))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a result to count as this job's, ready for JSON."""
+        options = {"bundle": dict(self.bundle), "options": dict(self.options)}
+        return options | {"formats": sorted(self.formats)}

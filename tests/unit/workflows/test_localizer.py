@@ -1,0 +1,219 @@
+"""The warm program: a predict and a preparation of our own, real studies, real files."""
+
+import logging
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.engines import EnsembleEvaluator
+from monai.engines.utils import IterationEvents
+from monai.transforms import Compose
+
+from spine_monai.landmarks import LUMBAR11, LandmarkSet
+from spine_monai.transforms import CentralSlicesd, LoadSpineStudyd
+from spine_monai.workflows.cases import ListedStudy
+from spine_monai.workflows.causes import root_cause
+from spine_monai.workflows.in_process import run_here
+from spine_monai.workflows.job import Job
+from spine_monai.workflows.localizer import Localizer
+from spine_monai.workflows.recipe import EvaluatorPredict, Recipe
+from spine_monai.workflows.tries import MAX_TRIES, Tries
+
+BUNDLE = {"name": "b", "version": "1", "weights_sha256": {}, "config_sha256": ""}
+PREPARE = Compose([LoadSpineStudyd("image"), CentralSlicesd("image", count=3)])
+
+
+def predict(items):
+    """A straight spine, 20 mm from the slice's corner."""
+    outputs = []
+    for item in items:
+        corner = np.asarray(item["image"].affine)[:3, 3] * [-1, -1, 1]
+        points_lps = corner + np.stack([[0.0, 20.0, -10.0 * n] for n in range(11)])
+        sure = np.full(11, 0.9)
+        landmarks = LandmarkSet(LUMBAR11, points_lps, sure, sure)
+        outputs.append({"landmarks": landmarks, "slice_score": sure})
+    return outputs
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / "out", ("json", "markups"), BUNDLE)
+
+
+@pytest.fixture
+def item(pristine_folder):
+    return {"id": "one", "image": ListedStudy(str(pristine_folder))}
+
+
+def test_a_study_is_located_read_predicted_and_written(job, item, located):
+    report = Localizer(predict, PREPARE, job).run(item)
+    assert (report.case, report.status) == ("one", "done")
+    assert report.digest == located.digest
+    assert report.landmarks.points_lps.shape == (11, 3)
+    assert {path.name for path in (job.output_dir / "one").iterdir()} == {
+        *("landmarks.json", "landmarks.mrk.json")
+    }
+
+
+def test_one_program_takes_one_study_after_the_other(job, item, dicom_folder):
+    localizer = Localizer(predict, PREPARE, job)
+    assert localizer.run(item).status == "done"
+    assert localizer.run({"id": "two", "image": dicom_folder}).status == "done"
+    assert localizer.run(item).status == "skipped"
+
+
+def test_a_finished_case_is_done_again_where_anything_differs(job, item, caplog):
+    caplog.set_level(logging.INFO)
+    for other, reason in (
+        (replace(job, options={"slices": "all"}), "it was done with another options"),
+        (replace(job, bundle=BUNDLE | {"version": "2"}), "it was done with another bundle"),
+        (replace(job, formats=("json", "overlay")), "overlay.png is missing"),
+        (replace(job, overwrite=True), "done again, as asked"),
+    ):
+        shutil.rmtree(job.output_dir, ignore_errors=True)
+        Localizer(predict, PREPARE, job).run(item)
+        assert Localizer(predict, PREPARE, other).run(item).status == "done"
+        assert reason in caplog.text
+
+
+def test_a_case_whose_study_is_gone_fails_though_its_files_are_there(job, item, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    localizer = Localizer(predict, PREPARE, job)
+    localizer.run(item)
+    report = localizer.run(item | {"image": ListedStudy(str(tmp_path / "gone"))})
+    assert report.status == "failed"
+    assert "gone does not" in report.reason
+    assert "its study cannot be located any more" in caplog.text
+
+
+def test_what_goes_wrong_in_a_case_is_its_own(job, item):
+    def refuse(items):
+        raise MemoryError
+
+    report = Localizer(refuse, PREPARE, job).run(item)
+    assert (report.status, report.reason) == ("failed", "MemoryError: ")
+    assert not (job.output_dir / "one").exists()
+
+
+def test_a_disk_that_cannot_be_written_ends_the_run(job, item):
+    job.output_dir.write_text("in the way")
+    with pytest.raises(OSError, match="out"):
+        Localizer(predict, PREPARE, job).run(item)
+
+
+class Doubtful:
+    """A network whose postprocessing fails at bright images."""
+
+    def __call__(self, data):
+        if float(data["image"].max()) > 1:
+            msg = "too bright"
+            raise ValueError(msg)
+        return data | predict([data])[0]
+
+
+def image(value, left_mm):
+    affine = torch.diag(torch.tensor([1.0, 1.0, 1.0, 1.0], dtype=torch.float64))
+    affine[0, 3] = left_mm
+    return {"image": MetaTensor(torch.full((1, 6, 5), value), affine=affine)}
+
+
+@pytest.fixture
+def evaluator():
+    def iteration(engine, batch):
+        engine.state.output = {"image": batch["image"]}
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return engine.state.output
+
+    return EnsembleEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=[],
+        networks=[torch.nn.Identity()],
+        pred_keys=["image"],
+        iteration_update=iteration,
+        postprocessing=Compose([Doubtful()]),
+    )
+
+
+def test_a_failed_case_leaves_nothing_to_the_next_one(evaluator):
+    """Ignite would resume the broken run, and give its outputs for the next case's."""
+    predictor = EvaluatorPredict(evaluator)
+    (first,) = predictor([image(0.5, left_mm=1.0)])
+    with pytest.raises(RuntimeError) as caught:
+        predictor([image(0.5, left_mm=2.0), image(7.0, left_mm=2.0)])
+    assert str(root_cause(caught.value)) == "too bright"
+    (third,) = predictor([image(0.5, left_mm=3.0)])
+    assert first["landmarks"].points_lps[0, 0] == pytest.approx(-1.0)
+    assert third["landmarks"].points_lps[0, 0] == pytest.approx(-3.0)
+
+
+def test_a_case_that_killed_too_often_is_not_begun(job, item, tmp_path):
+    for _ in range(MAX_TRIES):
+        Tries(tmp_path / "marks").begin("one")  # by processes that are gone
+    localizer = Localizer(predict, PREPARE, job, Tries(tmp_path / "marks"))
+    report = localizer.run(item)
+    assert (report.status, report.is_poison, report.tries) == ("failed", True, MAX_TRIES)
+    assert "it killed the process that worked on it 3 times" in report.reason
+    assert localizer.run(item).status == "done"
+
+
+def test_tries_are_counted_and_what_a_dead_process_left_is_removed(job, item, tmp_path):
+    Tries(tmp_path / "marks").begin("one")
+    leftover = job.output_dir / "one" / f".{'0a' * 16}-landmarks.json"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_text("half")
+    report = Localizer(predict, PREPARE, job, Tries(tmp_path / "marks")).run(item)
+    assert (report.status, report.tries) == ("done", 2)
+    assert not leftover.exists()
+
+
+class Order:
+    """Notes what was begun and what was concluded."""
+
+    def __init__(self, localizer):
+        self.localizer, self.noted = localizer, []
+
+    def read(self, item):
+        self.noted.append(("read", item["id"]))
+        return self.localizer.read(item)
+
+    def conclude(self, reading):
+        self.noted.append(("conclude", reading.item["id"]))
+        return self.localizer.conclude(reading)
+
+    def interrupt(self):
+        self.noted.append(("interrupt", ""))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
+def test_a_suspect_is_read_when_nothing_else_is_in_work(job, item, num_workers):
+    items = [item | {"id": case} for case in "abcd"]
+    order = Order(Localizer(predict, PREPARE, job))
+    reports = list(run_here(order, items, num_workers, alone={"c", "d"}))
+    assert [report.case for report in reports] == list("abcd")
+    begun = order.noted.index(("read", "c"))
+    assert order.noted[begun - 1] == ("conclude", "b")
+    assert order.noted[begun : begun + 3] == [("read", "c"), ("conclude", "c"), ("read", "d")]
+    assert order.noted[-1] == ("interrupt", "")
+
+
+def test_an_interrupted_run_takes_its_marks_back(job, item, tmp_path):
+    tries = Tries(tmp_path / "marks")
+
+    def interrupted(items):
+        raise KeyboardInterrupt
+
+    localizer = Localizer(interrupted, PREPARE, job, tries)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_here(localizer, [item, item | {"id": "two"}], 1))
+    assert tries.suspects() == set()
+
+
+def test_backend_and_model_go_together(tmp_path):
+    for backend, model in (("onnxruntime", None), ("torch", tmp_path / "model.onnx")):
+        with pytest.raises(ValueError, match=r"backend and model must go together: .* got"):
+            Recipe(tmp_path, tmp_path, backend=backend, model=model)
+    with pytest.raises(FileNotFoundError, match=r"model must be a file that .* wrote: .*onnx is"):
+        Recipe(tmp_path, tmp_path, backend="onnxruntime", model=tmp_path / "model.onnx")
