@@ -84,7 +84,7 @@ def _peaks(
         ranked = heights.topk(looked_at)
         keys = _first_in_blocks(padded, ranked.indices, blocks.shape[-1], block_px)
         is_peak = _is_first_highest(padded, keys, around[:, None, None])
-        is_peak &= ranked.values > -torch.inf
+        is_peak = is_peak & (ranked.values > -torch.inf)
         is_all = looked_at == heights.shape[-1] or not may_look(padded)
         if is_all or _are_enough(is_peak, ranked.values, count):
             break
@@ -107,7 +107,7 @@ def _unions(
         math.ceil((size + 2 * margin) / block) * block
         for size, margin, block in zip((height, width), margin_px, block_px, strict=True)
     ]
-    padded = logits.new_full((len(logits), len(maps), *shape), -torch.inf)
+    padded = logits.new_full((logits.shape[0], len(maps), *shape), -torch.inf)
     for kind, own in enumerate(maps):
         padded[:, kind, top : top + height, left : left + width] = logits[:, own].amax(1)
     return padded

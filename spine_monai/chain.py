@@ -231,7 +231,7 @@ class SpineChain(nn.Module):
         mean = whiten @ self.chain_mean_mm.double()[:, None, :, None]
         turned = whiten @ self.undone_turns.double()
         root = torch.cat([turned, -mean.expand(-1, len(self.turns), -1, -1)], -1)
-        return (root.mT @ root).flatten(-2)
+        return (root.transpose(-2, -1) @ root).flatten(-2)
 
     def _ahead_mm(self) -> Tensor:
         """(2, 1, G, N - 1, 1, 2) steps from the last one in view: down the spine, and up."""
@@ -310,7 +310,7 @@ def best_path(best: Tensor, moves: Tensor) -> Tensor:
     """Return (B, N) states of the path with the highest score, over all hypotheses."""
     ends = best.shape[3]
     hypothesis = best[-1].amax(-1).flatten(1).argmax(-1)
-    images = torch.arange(len(moves), device=moves.device)
+    images = torch.arange(moves.shape[0], device=moves.device)
     scores = best.flatten(2, 3)[:, images, hypothesis]  # (N, B, S)
     own_moves = moves[images, torch.div(hypothesis, ends, rounding_mode="floor")]
     sources = (own_moves.transpose(0, 1) + scores[:-1].unsqueeze(-1)).argmax(-2)
@@ -336,7 +336,9 @@ def state_probabilities(best: Tensor, states: Tensor, moves: Tensor) -> Tensor:
         reached.append(torch.bmm(sums[-1], chance))
         sums.append(reached[-1] * share)
     beliefs = [_per_image(sums[-1], units[-1])]
-    backwards = zip(sums[-2::-1], chances.mT.unbind(0)[::-1], reached[::-1], strict=True)
+    backwards = zip(
+        sums[-2::-1], chances.transpose(-2, -1).unbind(0)[::-1], reached[::-1], strict=True
+    )
     for start, chance, end in backwards:
         beliefs.append(torch.bmm(beliefs[-1] / end, chance) * start)
     per_hypothesis = torch.stack(beliefs[::-1], 1)  # (B G, N, E, S)

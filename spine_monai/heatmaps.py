@@ -146,8 +146,8 @@ def refine_and_rate(log_heatmaps: Tensor, peaks_ij: Tensor) -> tuple[Tensor, Ten
     patches = _neighbourhoods(log_heatmaps, centres_ij)
     centre = patches[..., 4]
     is_top = (patches.amax(-1) <= centre) & (patches.amin(-1) < centre)
-    is_top &= (centres_ij == peaks_ij).all(-1)
-    return _refine(patches, centres_ij, peaks_ij), is_top
+    is_inside = (centres_ij == peaks_ij).all(-1)
+    return _refine(patches, centres_ij, peaks_ij), is_top & is_inside
 
 
 def decode_heatmaps(heatmaps: Tensor) -> Tensor:

@@ -92,7 +92,8 @@ def credible_radius_mm(covariance_mm2: Tensor, share: float = 0.95) -> Tensor:
     """
     quantile = -2.0 * math.log(1.0 - share)  # of chi squared with two degrees of freedom
     down, mixed, along = (covariance_mm2[..., i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
-    widest = (down + along) / 2 + torch.hypot((down - along) / 2, mixed)  # greatest eigenvalue
+    apart = ((down - along) / 2).square() + mixed.square()
+    widest = (down + along) / 2 + apart.sqrt()  # the greatest eigenvalue
     return (quantile * widest.clamp_min(0)).sqrt()
 
 
@@ -111,7 +112,7 @@ def covariance_mm2(
         (B, N, 2, 2) along rows and columns, in mm^2.
     """
     down, along = (_powers(mm.nan_to_num(0.0).double()) for mm in (down_mm, along_mm))
-    moments = down @ weights.double() @ along.mT
+    moments = down @ weights.double() @ along.transpose(-2, -1)
     shares = (moments / moments[..., :1, :1]).flatten(-2)
     _, mean_along, square_along, mean_down, mixed, _, square_down, *_ = shares.unbind(-1)
     pixel_down, pixel_along = (spacing_mm[:, None].double().square() / 12).unbind(-1)

@@ -215,8 +215,9 @@ def _parts_that_matter(product: Product, temperature: Tensor) -> Iterator[Window
     least = least - temperature * (math.log(height * width) + NEGLIGIBLE)
     rows = _needed(crests, least)
     columns = _needed(product.columns, least + product.columns.amax(-1) - crests.amax(-1))
-    size = len(product.logits) * rows.shape[-1] * columns.shape[-1]
-    step = max(1, AT_ONCE // size) if may_look(product.logits) else 1
+    step = 1
+    if may_look(product.logits):
+        step = max(1, AT_ONCE // (rows[:, 0].numel() * columns.shape[-1]))
     for first in range(0, landmarks, step):
         some = slice(first, first + step)
         factors_of_some = Product(*(factor[:, some] for factor in product))
