@@ -207,7 +207,7 @@ def build_localizer(recipe: Recipe, tries: Tries | None = None) -> Localizer:
     """
     try:
         parser = recipe.parse()
-        job, prepare = recipe.job(parser), parser.get_parsed_content("preprocessing")
+        job, prepare = recipe.job(parser), parser.get_parsed_content("dataset").transform
         return Localizer(recipe.predict(parser), prepare, job, tries)
     except RuntimeError as error:
         raise root_cause(error) from None
