@@ -6,12 +6,14 @@ grid to grid) is done here with tensors of any batch and image size, so that one
 Points are ``points_ij`` in pixels of the input image. Symbols: B images, N landmarks, H W.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from spine_monai.chain import Beliefs, SpineChain, best_path, best_scores, forward_scores
 from spine_monai.fusion import FusedPoints, FusionModel
 from spine_monai.heatmaps import ij_from_edge_fractions
 from spine_monai.joint import JointFusion
@@ -52,7 +54,8 @@ class WholeImageLocator(nn.Module):
         reported: Sequence[int],
     ) -> None:
         super().__init__()
-        self.coordinates, self.heatmaps, self.fusion = coordinates, heatmaps, fusion
+        self.coordinates, self.heatmaps = coordinates, heatmaps
+        self.fusion = with_logarithms(fusion)
         self.reported = list(reported)
 
     def forward(self, image: Tensor, spacing_mm: Tensor) -> Located:
@@ -94,7 +97,8 @@ class CoarseToFineLocator(nn.Module):
         window_size: Sequence[int],
     ) -> None:
         super().__init__()
-        self.coordinates, self.heatmaps, self.fusion = coordinates, heatmaps, fusion
+        self.coordinates, self.heatmaps = coordinates, heatmaps
+        self.fusion = with_logarithms(fusion)
         self.reported = list(reported)
         self.canvas_size, self.window_size = tuple(canvas_size), tuple(window_size)
 
@@ -114,6 +118,34 @@ class CoarseToFineLocator(nn.Module):
         view_ij = torch.stack([-start, size - 1 - start], 1)
         fused = self.fusion.decode(logits, predicted_ij - start[:, None], spacing_mm, view_ij)
         return _reported(fused, fused.points_ij + start[:, None], self.reported)
+
+
+class ChainInLogarithms(SpineChain):
+    """The same chain, its sums as logarithms: for runtimes that have single precision only."""
+
+    @torch.no_grad()
+    def decide(self, states: Tensor, moves: Tensor) -> Beliefs:
+        """Find the best path and each state's probability; arguments as for ``SpineChain``."""
+        path = best_path(best_scores(states, moves), moves)
+        before = forward_scores(states, moves)
+        after = [torch.zeros_like(before[-1])]
+        for landmark in range(states.shape[2] - 1, 0, -1):
+            ahead = after[-1] + states[:, None, :, landmark]
+            onwards = moves[:, :, None, landmark - 1] + ahead[..., None, :]
+            after.append(onwards.logsumexp(-1))
+        sums = [a + b for a, b in zip(before, after[::-1], strict=True)]  # N (B, G, E, S)
+        per_state = torch.stack(sums, 1).flatten(2, 3).logsumexp(2)
+        return Beliefs(path, per_state.softmax(-1))
+
+
+def with_logarithms(fusion: JointFusion | FusionModel) -> JointFusion | FusionModel:
+    """Return a copy whose chain, if it has one, needs single precision only."""
+    fusion = copy.deepcopy(fusion)
+    if isinstance(fusion, JointFusion):
+        chain = ChainInLogarithms(fusion.chain.groups)
+        chain.load_state_dict(fusion.chain.state_dict())
+        fusion.chain = chain
+    return fusion
 
 
 def cut(images: Tensor, start_ij: Tensor, size: Sequence[int]) -> Tensor:

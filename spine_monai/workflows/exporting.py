@@ -189,7 +189,8 @@ class _Case:
     """
 
     def __init__(self, config: Any) -> None:
-        self.items: Sequence[Item] = config.get_parsed_content("dataset")[0]
+        prepared = config.get_parsed_content("dataset")[0]
+        self.items: Sequence[Item] = prepared if isinstance(prepared, list) else [prepared]
         self.reference = EvaluatorPredict(config.get_parsed_content("evaluator"))
         self.registry = load_registry(config.get_parsed_content("reported_set"))
         self.is_any_size = config["iteration"] is not None
@@ -249,4 +250,4 @@ def _largest(values: Sequence[Any]) -> float:
 
 
 def _absent(landmarks: LandmarkSet) -> list[bool]:
-    return [bool(np.isnan(point).any()) for point in landmarks.points_lps]
+    return [status == "absent" for status in landmarks.statuses]

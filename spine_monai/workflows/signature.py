@@ -18,7 +18,7 @@ from spine_monai.workflows.bundle import describe_bundle
 SIGNATURE_KEY = "spine_monai"
 FORMAT, FORMAT_VERSION = "spine_monai.exported", 1
 IDENTITY = ("weights_sha256", "landmarks", "preprocessing", "canvas_size", "window_size")
-CHOICE_OF_SLICES = ("LoadSpineStudyd", "CentralSlicesd")
+CHOICE_OF_SLICES = ("LoadSpineStudyd", "CentralSlicesd", "SagittalSliced")
 USE = "Research only. Never for diagnosis, treatment or any other clinical use."
 INPUTS = {
     "image": "(batch, 1, height, width) float32: upright sagittal slices (rows towards the feet, "
@@ -108,7 +108,9 @@ def check_same_bundle(document: Mapping[str, Any], config: Any, file: Path) -> N
 
 def _preprocessing(config: Any) -> list[dict[str, Any]]:
     """The steps that images go through, without those that read and choose them."""
-    steps = [_resolved(step, config) for step in config["preprocessing_steps"]]
+    own = config["preprocessing"]  # variants give the steps there
+    raw = own if isinstance(own, list) else config["preprocessing_steps"]
+    steps = [_resolved(step, config) for step in raw]
     return [s for s in steps if s["_target_"].rsplit(".", 1)[-1] not in CHOICE_OF_SLICES]
 
 

@@ -11,10 +11,11 @@ from monai.data import DataLoader, MetaTensor
 from monai.engines import EnsembleEvaluator
 from monai.transforms import ResizeWithPadOrCrop
 
+from spine_monai.chain import IMPOSSIBLE, transitions
 from spine_monai.fusion import FusionModel
 from spine_monai.geometry import points_ijk_from_lps
 from spine_monai.joint import JointFusion
-from spine_monai.locator import CoarseToFineLocator, WholeImageLocator, cut
+from spine_monai.locator import CoarseToFineLocator, WholeImageLocator, cut, with_logarithms
 from spine_monai.transforms import FuseHeatmapsd
 from spine_monai.workflows.coarse_to_fine import CoarseToFine
 
@@ -208,3 +209,16 @@ def test_without_finite_coordinates_nothing_is_found(size, joint):
     found = locator(images(size), spacing())
     assert torch.isnan(found.points_ij).all()
     assert torch.isnan(found.confidence).all()
+
+
+@pytest.mark.parametrize("spread", [1.0, 40.0, 400.0])
+def test_sums_of_logarithms_are_the_chains_own_beliefs(joint, spread):
+    """The chain sums in double precision; in single precision scores so low are 0."""
+    generator = torch.Generator().manual_seed(2)
+    states = -spread * torch.rand((2, 2, 3, 7), generator=generator)
+    states[:, 0, :, -1] = states[:, 0, -1, -2] = states[:, 1, -1, :-1] = IMPOSSIBLE
+    moves = transitions(-spread * torch.rand((2, 25, 2, 5, 5), generator=generator))
+    expected = joint.chain.decide(states, moves)
+    found = with_logarithms(joint).chain.decide(states, moves)
+    torch.testing.assert_close(found.probabilities, expected.probabilities, rtol=0, atol=2e-5)
+    torch.testing.assert_close(found.states, expected.states)

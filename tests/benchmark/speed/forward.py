@@ -95,7 +95,7 @@ def default_pair(dtype: torch.dtype) -> list[dict[str, Any]]:
         flops = {name: executed_flops(call) for name, call in calls.items()}
         rates = reference_calls(dtype)
         times = side_by_side(calls | rates, repeats=DEFAULT_REPEATS)
-        rows += rows_of(f"default, {count} slices", times, flops, best_rate(times, rates))
+        rows += rows_of(f"default, batch of {count}", times, flops, best_rate(times, rates))
     return rows
 
 
