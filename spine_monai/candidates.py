@@ -83,8 +83,9 @@ def _peaks(
         looked_at = min(looked_at, heights.shape[-1])
         ranked = heights.topk(looked_at)
         keys = _first_in_blocks(padded, ranked.indices, blocks.shape[-1], block_px)
-        is_peak = _is_first_highest(padded, keys, around[:, None, None])
-        is_peak = is_peak & (ranked.values > -torch.inf)
+        is_dark = ranked.values == -torch.inf  # beaten, or in the margin, where there is no window
+        keys = keys.masked_fill(is_dark, margin_px[0] * padded.shape[-1] + margin_px[1])
+        is_peak = _is_first_highest(padded, keys, around[:, None, None]) & ~is_dark
         is_all = looked_at == heights.shape[-1] or not may_look(padded)
         if is_all or _are_enough(is_peak, ranked.values, count):
             break

@@ -125,3 +125,62 @@ def test_places_stay_whole_pixels_in_half_precision():
     found = find_candidates(logits, [0], torch.tensor([[1.0, 1.0]]), count=1)
     assert abs(found.points_ij[0, 0, 0, 0].item() - 301) <= 1
     assert found.points_ij.dtype == torch.float32
+
+
+def first_peaks(union, rows, columns):
+    """Pixels without a higher one in their window, nor an equal one before them; highest first."""
+    peaks = []
+    for i, j in np.ndindex(union.shape):
+        top, left = max(i - rows, 0), max(j - columns, 0)
+        window = union[top : i + rows + 1, left : j + columns + 1]
+        first = np.unravel_index(window.argmax(), window.shape)
+        if (top + first[0], left + first[1]) == (i, j):
+            peaks.append((i, j))
+    return sorted(peaks, key=lambda place: -union[place])
+
+
+MAPS = {
+    "smooth": lambda logits: logits,
+    "noise": lambda logits: torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)),
+    "plateaus": lambda logits: (logits / 3).round(),
+    "cut off": lambda logits: logits.clamp(-5.0, -3.0),
+    "constant": torch.zeros_like,
+}
+
+
+@pytest.mark.parametrize("shape", [(70, 48), (33, 29), (9, 4)])
+@pytest.mark.parametrize("spacing_mm", [(1.5, 1.0), (0.6, 3.5), (7.0, 0.4)])
+@pytest.mark.parametrize("kind", MAPS)
+def test_peaks_are_those_of_every_pixels_window(kind, spacing_mm, shape):
+    """However the maps are cut into blocks; of equal pixels the first in reading order counts."""
+    union = MAPS[kind](smooth_logits(5)[:1, :1, : shape[0], : shape[1]])
+    rows, columns = (max(1, round(6.0 / step)) for step in spacing_mm)
+    expected = first_peaks(union[0, 0].numpy(), rows, columns)
+    found = find_candidates(union, [0], torch.tensor([spacing_mm]), count=12)
+    heights = [union[0, 0][place].item() for place in expected[:12]]
+    own = [tuple(map(int, p)) for p in found.points_ij[0, 0][found.is_there[0, 0]].tolist()]
+    assert [union[0, 0][place].item() for place in own] == heights
+    assert set(own) <= set(expected)
+    assert len(set(own)) == len(own) == min(12, len(expected))
+
+
+def test_each_image_has_windows_by_its_own_spacing():
+    logits = smooth_logits(6)
+    spacing_mm = torch.tensor([[1.5, 1.0], [0.5, 2.6]])
+    both = find_candidates(logits, GROUPS, spacing_mm, count=6)
+    for image in range(B):
+        one = slice(image, image + 1)
+        alone = find_candidates(logits[one], GROUPS, spacing_mm[one], count=6)
+        for ours, expected in zip(alone, both, strict=True):
+            assert torch.equal(ours, expected[one])
+
+
+def test_kinds_in_any_order_share_their_peaks():
+    logits = smooth_logits(7)
+    shuffled = find_candidates(logits[:, [0, 2, 1, 3]], (0, 0, 1, 1), SPACING_MM, count=5)
+    plain = find_candidates(logits, GROUPS, SPACING_MM, count=5)
+    irregular = find_candidates(logits[:, [0, 1, 3, 2]], (0, 1, 1, 0), SPACING_MM, count=5)
+    for name in ("points_ij", "log_heat", "is_there"):
+        expected = getattr(plain, name)
+        assert torch.equal(getattr(shuffled, name), expected[:, [0, 2, 1, 3]])
+        assert torch.equal(getattr(irregular, name), expected[:, [0, 1, 3, 2]])
