@@ -20,7 +20,7 @@ Grids have their axes along rows and columns; spacing is (between rows, between 
 
 from spine_monai.fusion.belief import FusedPoints, credible_radius_mm, log_belief, without_gradients
 from spine_monai.fusion.model import BeliefLoss, FusionModel
-from spine_monai.fusion.product import Product, is_finite, log_product, place
+from spine_monai.fusion.product import Product, factors, is_finite, log_product, place
 
 __all__ = [
     "BeliefLoss",
@@ -28,6 +28,7 @@ __all__ = [
     "FusionModel",
     "Product",
     "credible_radius_mm",
+    "factors",
     "is_finite",
     "log_belief",
     "log_product",

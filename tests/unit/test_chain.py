@@ -473,3 +473,30 @@ def test_moves_to_and_from_absence_follow_the_order_of_the_spine():
     free[:K, :K] = True
     assert (moves[:K, :K] == -2).all()
     assert torch.equal(moves == IMPOSSIBLE, ~free)
+
+
+def test_scores_follow_statistics_that_change():
+    chain, candidates = chain_of(), random_candidates()
+    options = (torch.zeros(B, N, 2), torch.ones(N, 2), SPACING_MM, VIEW_IJ)
+    before = chain.scores(candidates, *options)[1].detach()
+    chain.chain_mean_mm.mul_(0.5)
+    halved = chain.scores(candidates, *options)[1].detach()
+    assert (halved - before).abs().max() > 1
+    again = SpineChain(GROUPS)
+    again.load_state_dict(chain.state_dict())
+    torch.testing.assert_close(again.scores(candidates, *options)[1].detach(), halved)
+    chain.load_state_dict(chain_of().state_dict())
+    torch.testing.assert_close(chain.scores(candidates, *options)[1].detach(), before)
+    chain.chain_cov_mm2.fill_(NAN)
+    chain.chain_mean_mm.fill_(NAN)
+    with pytest.raises(ValueError, match="statistics must be known: got NaN"):
+        chain.scores(candidates, *options)
+
+
+def test_statistics_first_used_in_inference_mode_serve_gradients_later():
+    chain, candidates = chain_of(), random_candidates()
+    options = (torch.full((B, N, 2), 20.0), torch.full((N, 2), 30.0), SPACING_MM, VIEW_IJ)
+    with torch.inference_mode():
+        chain.scores(candidates, *options)
+    chain.log_partition(*chain.scores(candidates, *options)).sum().backward()
+    assert all(weight.grad.abs() > 0 for weight in chain.parameters())

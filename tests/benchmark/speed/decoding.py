@@ -21,7 +21,7 @@ from spine_monai.fusion import FusedPoints, FusionModel
 from spine_monai.joint import JointFusion
 
 WEIGHTS = Path(__file__).parents[3] / "bundles" / "spine_landmarks" / "models" / "fusion.pt"
-FIELD_MM = (307.0, 154.0)  # that the maps show
+ROWS_MM = 307.0  # that the maps show from head to foot; their pixels are square
 LARGE, SHIPPED = (11, 512, 512), (13, 256, 128)
 KINDS = (0, 1) * 6 + (0,)
 POINTS_PX, RELATIVE = 1e-3, 1e-4  # how far both ways may differ
@@ -44,9 +44,10 @@ def columns(size: tuple[int, int, int], images: int = 1, seed: int = 0) -> list[
     """Return logits, predicted points, spacing and view of images with a spine each."""
     landmarks, height, width = size
     generator = torch.Generator().manual_seed(seed)
-    spacing_mm = torch.tensor([[FIELD_MM[0] / height, FIELD_MM[1] / width]]).expand(images, 2)
+    step_mm = ROWS_MM / height
+    spacing_mm = torch.full((images, 2), step_mm)
     levels = torch.arange(float(landmarks)) - (landmarks - 1) / 2
-    spine_mm = torch.stack([150 + 16.5 * levels, 77 + 12 * (levels / 5).sin()], -1)
+    spine_mm = torch.stack([150 + 16.5 * levels, step_mm * width / 2 + 12 * (levels / 5).sin()], -1)
     own_mm = spine_mm + torch.randn(images, landmarks, 2, generator=generator)
     coarse = torch.randn(images, landmarks, 32, 16, generator=generator)
     logits = 1.5 * F.interpolate(coarse, (height, width), mode="bicubic") - 11

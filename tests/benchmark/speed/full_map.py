@@ -60,9 +60,8 @@ def _jointly(joint: JointFusion, logits: Tensor, predicted_ij: Tensor, spacing: 
     points_ij = _place(log_map, F.logsigmoid(logits), chosen_ij, spacing)
     points_ij = points_ij.masked_fill(~is_known[..., None], torch.nan)
     fused = _judge(joint.fusion, log_map, points_ij, spacing)
-    apart_mm = ((candidates.points_ij - points_ij[:, :, None]) * spacing[:, None, None]).norm(
-        dim=-1
-    )
+    offsets = candidates.points_ij - points_ij[:, :, None]
+    apart_mm = (offsets * spacing[:, None, None]).norm(dim=-1)
     confidence = (beliefs.probabilities[..., :count] * (apart_mm <= HIT_MM)).sum(-1).clamp_max(1.0)
     is_rival = (apart_mm > RIVAL_MM) & candidates.is_there
     rival_heat = (candidates.log_heat.exp() * is_rival).amax(-1)
