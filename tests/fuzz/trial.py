@@ -39,7 +39,7 @@ class Outcome:
         verdict: one of the words above; those of ``FAULTS`` break a promise.
         detail: the message, or what is wrong.
         seconds: processor time of this process and the decoder's.
-        megabytes: the most that both had in memory at a time, at the worst.
+        megabytes: the most that reading added to what both had in memory before, at the worst.
     """
 
     number: int
@@ -64,9 +64,10 @@ def try_mutant(mutant: Mutant, decoded: Decoded) -> Outcome:
         decoded: stored pixels of the seeds by the SHA-256 of their encoding.
     """
     _forget_peak()
-    before = _processor_seconds()
+    before, held = _processor_seconds(), _peak_bytes()
     verdict, detail = _verdict(mutant, decoded)
-    seconds, megabytes = _processor_seconds() - before, _peak_bytes() / 2**20
+    seconds = _processor_seconds() - before
+    megabytes = max(_peak_bytes() - held, 0) / 2**20
     if seconds > MOST_SECONDS:
         verdict, detail = HANG, f"{seconds:.1f} s of processor time; {verdict}: {detail}"
     elif megabytes > MOST_BYTES / 2**20:

@@ -76,7 +76,15 @@ def test_a_worker_answers_each_item_with_its_log(owner, order, item, tmp_path):
     assert owner.recv().report.status == "failed"
     owner.send(None)
     assert not list((tmp_path / "marks").iterdir())
-    assert torch.get_num_threads() == 1
+
+
+def test_a_worker_computes_on_as_many_threads_as_it_is_told(order, tmp_path):
+    ours, theirs = Pipe()
+    ours.send(Order(Recipe(tmp_path, tmp_path / "out", ("json",)), order.tries, 1, logging.INFO))
+    torch.set_num_threads(2)
+    serve(theirs)
+    assert isinstance(ours.recv(), Broken)
+    assert torch.get_num_threads() == 1  # each thread has its own number
 
 
 def test_a_worker_that_cannot_build_its_program_says_why(owner, order, tmp_path):
