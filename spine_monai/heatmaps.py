@@ -14,6 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+SMALLEST_EXPONENT = -87.0  # processors are slow on the denormal numbers that lie below
+SMALLEST_VALUE = 1e-37  # of a profile; what is smaller is drawn as zero
+
 
 def encode_heatmaps(
     points_ij: Tensor,
@@ -192,13 +195,14 @@ class HeatmapLoss(torch.nn.Module):
 
         Args:
             logits: (B, N, H, W) network output before the sigmoid.
-            heatmaps: (B, N, H, W) targets in 0 to 1; NaN where the landmark is not annotated.
+            heatmaps: (B, N, H, W) targets in 0 to 1; a map of NaN where the landmark is not
+                annotated.
         """
-        is_known = ~torch.isnan(heatmaps)
-        loss = F.binary_cross_entropy_with_logits(
-            logits, heatmaps.nan_to_num(0.0), weight=is_known.to(logits.dtype), reduction="sum"
-        )
-        return loss / is_known.sum().clamp_min(1)
+        is_known = ~torch.isnan(heatmaps[..., 0, 0])
+        if not bool(is_known.all()):  # masks over all pixels would cost as much as the loss
+            logits, heatmaps = logits[is_known], heatmaps[is_known]
+        loss = F.binary_cross_entropy_with_logits(logits, heatmaps, reduction="sum")
+        return loss / max(heatmaps.numel(), 1)
 
 
 class CoordinateLoss(torch.nn.Module):
@@ -246,7 +250,8 @@ class SmoothCoordinateLoss(torch.nn.Module):
 def _profile(centres: Tensor, sigma: Tensor, size: int) -> Tensor:
     positions = torch.arange(size, dtype=centres.dtype, device=centres.device)
     distances = (positions - centres[..., None]) / sigma[..., None]
-    return distances.square().mul(-0.5).exp().nan_to_num(0.0)
+    exponents = distances.square().mul(-0.5).nan_to_num(-torch.inf)
+    return F.threshold(exponents.clamp_min(SMALLEST_EXPONENT).exp_(), SMALLEST_VALUE, 0.0)
 
 
 def _inside(pixels_ij: Tensor, shape: Sequence[int]) -> Tensor:

@@ -245,6 +245,16 @@ def test_the_heatmap_loss_has_no_gradient_on_unknown_landmarks():
     assert (logits.grad[0] != 0).all()
 
 
+def test_heatmaps_hold_no_denormal_profile():
+    points = torch.tensor([[3.0, 5.0], [NAN, NAN], [-90.0, 5.0]])
+    heatmaps = encode_heatmaps(points, (64, 64), 1.0)
+    smallest = torch.finfo(heatmaps.dtype).tiny
+    column = heatmaps[0, :, 5]
+    assert ((column == 0) | (column >= smallest)).all()
+    assert column[16] == pytest.approx(math.exp(-0.5 * 13**2), rel=1e-4)
+    assert (heatmaps[1:] == 0).all()
+
+
 def test_an_empty_map_of_a_known_landmark_counts_as_background():
     loss = HeatmapLoss()(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
     assert loss.item() == pytest.approx(math.log(2))
@@ -349,3 +359,16 @@ def test_the_smooth_loss_of_no_known_landmark_is_zero_with_a_finite_gradient():
     loss.backward()
     assert loss.item() == 0.0
     assert (predicted.grad == 0).all()
+
+
+def test_each_map_can_have_its_own_limit_of_steps():
+    heatmaps = encode_heatmaps(torch.tensor([[10.0, 17.0], [10.0, 17.0]]), (20, 30), 5.0)
+    starts = torch.tensor([[5.0, 17.0], [5.0, 17.0]])
+    ends = climb(heatmaps, starts, steps=4, limits=torch.tensor([2.0, 9.0]))
+    assert ends.tolist() == [[7.0, 17.0], [9.0, 17.0]]
+
+
+def test_climbing_stays_on_a_plateau():
+    heatmap = torch.zeros(12, 15)
+    heatmap[4:7, 5:9] = 1.0
+    assert climb(heatmap, torch.tensor([5.0, 7.0]), steps=5).tolist() == [5.0, 7.0]
