@@ -51,7 +51,9 @@ def write_torchscript(locator: nn.Module, example: Example, text: str, file: Pat
     with torch.no_grad(), quiet():
         traced = torch.jit.trace(locator, example, check_trace=False, strict=False)
         frozen = torch.jit.freeze(traced.eval())
-        torch.jit.save(frozen, str(file), _extra_files={SIGNATURE_KEY: text})
+        buffer = io.BytesIO()  # a file's name would go into it, and not every name may
+        torch.jit.save(frozen, buffer, _extra_files={SIGNATURE_KEY: text})
+    file.write_bytes(buffer.getvalue())
 
 
 def write_onnx(

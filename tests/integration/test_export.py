@@ -45,7 +45,8 @@ def both_ways(config, file, backend):
     """What the bundle and what the file find on each case: items, theirs, its."""
     reference = EvaluatorPredict(config.get_parsed_content("evaluator"))
     predict = exported_predict(file, backend, config)
-    for items in config.get_parsed_content("dataset"):
+    for prepared in config.get_parsed_content("dataset"):
+        items = prepared if isinstance(prepared, list) else [prepared]
         yield items, reference(items), predict(items)
 
 

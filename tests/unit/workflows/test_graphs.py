@@ -127,6 +127,14 @@ def test_weights_are_halved_only_where_nothing_is_lost(files, locator):
     assert stored["heatmaps.scale"].data_type == TensorProto.FLOAT
 
 
+def test_torchscript_does_not_depend_on_the_files_name(files, locator, tmp_path):
+    named = tmp_path / ".a name.of its own"
+    write_torchscript(locator, example(), SIGNATURE, named)
+    with zipfile.ZipFile(named) as archive, zipfile.ZipFile(files / "torchscript") as other:
+        assert archive.namelist()[0] == other.namelist()[0]
+    assert open_torchscript(named).signature["note"] == "é"
+
+
 def test_openvino_is_one_zip_of_two_files(files):
     with zipfile.ZipFile(files / "openvino") as archive:
         assert archive.namelist() == ["model.xml", "model.bin"]
