@@ -3,6 +3,7 @@
 import functools
 import logging
 import platform
+from typing import Any
 
 import torch
 
@@ -36,6 +37,11 @@ def choose_precision(precision: str, device_type: str) -> torch.dtype:
         return torch.bfloat16
     logger.info("networks run in float32: %s has no bfloat16 instructions", device)
     return torch.float32
+
+
+def precision_name(precision: str, device: Any) -> str:
+    """Return what ``choose_precision`` says for a device, by name: float32 or bfloat16."""
+    return str(choose_precision(precision, torch.device(device).type)).removeprefix("torch.")
 
 
 def has_bfloat16(device_type: str) -> bool:

@@ -82,7 +82,11 @@ class Recipe:
         """Return what is done with each case."""
         options = dict(parser.get_parsed_content("report::result_options"))
         if self.model is not None:
-            options |= {"backend": self.backend, "model_sha256": sha256_of_file(self.model)}
+            options |= {
+                "precision": "float32",
+                "backend": self.backend,
+                "model_sha256": sha256_of_file(self.model),
+            }
         overwrite = bool(parser.get_parsed_content("overwrite"))
         bundle = describe_bundle(self.bundle)
         return Job(self.output_dir, check_formats(self.formats), bundle, options, overwrite)

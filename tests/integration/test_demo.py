@@ -126,6 +126,20 @@ def test_a_case_of_other_weights_is_done_again(run, demo_series, bundle_copy, tm
     assert "done with another bundle" in said
 
 
+def test_a_case_of_another_arithmetic_is_done_again(run, demo_series, bundle_copy, tmp_path):
+    file = bundle_copy / "configs" / "inference.yaml"
+    asked = "inference_precision: {}  #"
+    file.write_text(file.read_text().replace(asked.format("auto"), asked.format("float32")))
+    study = ["localize", demo_series, "--out", tmp_path / "out", "--bundle", bundle_copy]
+    assert run(*study)[0] == 0
+    file.write_text(file.read_text().replace(asked.format("float32"), asked.format("bfloat16")))
+    code, said = run(*study)
+    assert code == 0
+    assert "done with another bundle and options" in said
+    (result,) = (tmp_path / "out").glob("*/landmarks.json")
+    assert json.loads(result.read_text())["options"]["precision"] == "bfloat16"
+
+
 def test_evaluate_writes_metrics_and_plots(demo, run, bundle, tmp_path):
     code, said = run(
         "evaluate", demo[0], "--reference", bundle / "sample" / "datalist.json", "--out", tmp_path
