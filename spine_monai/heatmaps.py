@@ -48,6 +48,17 @@ def encode_heatmaps(
 
     Source: Huang, Yang, Hou 2020, arXiv 2007.05355.
     """
+    rows, columns = profiles(points_ij, shape, sigma_px)
+    return torch.mul((amplitude * rows)[..., :, None], columns[..., None, :], out=out)
+
+
+def profiles(
+    points_ij: Tensor, shape: Sequence[int], sigma_px: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the (..., N, H) row and (..., N, W) column profiles whose product is the heatmap.
+
+    Arguments and errors as for ``encode_heatmaps``; the profiles of NaN are zero.
+    """
     if points_ij.shape[-1] != 2:
         msg = f"points_ij must have shape (..., N, 2): got {tuple(points_ij.shape)}."
         raise ValueError(msg)
@@ -58,8 +69,7 @@ def encode_heatmaps(
         raise ValueError(msg)
     sigma = sigma.expand(points_ij.shape)
     rows = _profile(points_ij[..., 0], sigma[..., 0], int(shape[0]))
-    columns = _profile(points_ij[..., 1], sigma[..., 1], int(shape[1]))
-    return torch.mul((amplitude * rows)[..., :, None], columns[..., None, :], out=out)
+    return rows, _profile(points_ij[..., 1], sigma[..., 1], int(shape[1]))
 
 
 def paper_amplitude(sigma_px: float, alpha: float) -> float:

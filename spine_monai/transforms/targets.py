@@ -14,9 +14,9 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
+from spine_monai.canvas import Canvas
 from spine_monai.geometry import points_ijk_from_lps
-from spine_monai.heatmaps import edge_fractions_from_ij, encode_heatmaps
-from spine_monai.transforms.augment import blanked
+from spine_monai.heatmaps import edge_fractions_from_ij
 
 
 class PixelPointsd(MapTransform):
@@ -101,7 +101,7 @@ class DrawHeatmaps:
         self.target_sigma_px = target_sigma_px
         self.amplitude = amplitude
         self.view_key = view_key
-        self._memory = torch.empty(0)
+        self._canvas = Canvas()
 
     def __call__(
         self,
@@ -115,26 +115,16 @@ class DrawHeatmaps:
         The next call draws into the same memory.
         """
         image = batch["image"].to(device=device, non_blocking=non_blocking, **to_options)
-        points_ij = batch["label"]
-        heatmaps = self._drawn(points_ij.to(image.device, non_blocking=non_blocking), image.shape)
-        for maps, view_ij in zip(heatmaps, batch.get(self.view_key, ()), strict=False):
-            blanked(maps, view_ij)
-        for case, landmark in torch.isnan(points_ij).any(-1).nonzero().tolist():
-            heatmaps[case, landmark].fill_(torch.nan)  # a mask over all maps takes far longer
-        return image, heatmaps
-
-    def _drawn(self, points_ij: Tensor, shape: torch.Size) -> Tensor:
-        """Heatmaps in memory that is kept for as long as they keep their size and device."""
-        wanted = (*points_ij.shape[:-1], *shape[-2:])
-        if self._memory.shape != wanted or self._memory.device != points_ij.device:
-            self._memory = points_ij.new_empty(wanted)
-        return encode_heatmaps(
+        points_ij = batch["label"].to(image.device, non_blocking=non_blocking)
+        views_ij = batch.get(self.view_key)
+        heatmaps = self._canvas.draw(
             points_ij,
-            shape[-2:],
+            (image.shape[-2], image.shape[-1]),
             self.target_sigma_px,
             amplitude=self.amplitude,
-            out=self._memory,
+            views_ij=None if views_ij is None else views_ij.to(points_ij.device),
         )
+        return image, heatmaps
 
 
 def _points_ij(points_lps: Any, image: MetaTensor) -> Tensor:
