@@ -70,9 +70,7 @@ class ExportedPredict:
         Raises:
             ValueError: the pixels are smaller than the file can decode.
         """
-        images = torch.stack([plain(item["image"]).float() for item in items]).numpy()
-        steps_mm = [spacing_mm(item["image"].affine.cpu())[:2] for item in items]
-        spacing = np.stack(steps_mm).astype(np.float32)
+        images, spacing = batch_of(items)
         finest_mm = self.exported.signature["finest_spacing_mm"]
         if spacing.min() < finest_mm:
             msg = f"pixels must be at least {finest_mm:g} mm for an exported file: got "
@@ -96,6 +94,13 @@ class ExportedPredict:
         )
         output: Mapping[Any, Any] = self.score({"image": image, "landmarks": landmarks})
         return output
+
+
+def batch_of(items: Sequence[Mapping[str, Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return what an exported file takes: (B, 1, H, W) images and (B, 2) spacing in mm."""
+    images = torch.stack([plain(item["image"]).float() for item in items]).numpy()
+    steps_mm = [spacing_mm(item["image"].affine.cpu())[:2] for item in items]
+    return images, np.stack(steps_mm).astype(np.float32)
 
 
 def exported_predict(model: str | Path, backend: str, config: Any) -> ExportedPredict:
