@@ -9,6 +9,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 DATA ?= $(SPINE_MONAI_DATA)
 FUZZ_FILES ?= 5000
 FUZZ_SEED ?= 0
+TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-heavy fuzz check bench-accuracy bench-speed docs clean
@@ -21,7 +22,7 @@ setup: $(READY)  ## make .venv and install the package and its tools into it
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) torch
-	$(INSTALL) -e '.[dicom,viz,train,dev]'
+	$(INSTALL) -e '.[dicom,viz,train,pacs,dev]'
 	@touch $(READY)
 
 $(TESTED): $(READY)  # what only the tests and benchmarks need all of
@@ -35,7 +36,7 @@ demo: $(READY)  ## find the landmarks on the bundled real study
 	$(BIN)/spine-monai demo --out demo_output
 
 test: $(TESTED)  ## run the whole suite, with coverage
-	$(BIN)/python -m pytest -m 'not heavy' --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m 'not heavy' -n $(TEST_WORKERS) --dist loadfile --cov --cov-report=term:skip-covered
 
 test-heavy: $(TESTED)  ## run the tests that take minutes or need SPINE_MONAI_DATA
 	$(BIN)/python -m pytest -m heavy
@@ -62,6 +63,7 @@ bench-speed: $(PEERS)  ## measure the speed of everything, on an idle machine (h
 docs: $(READY)  ## write the reference pages that are made from the code
 	$(BIN)/python tests/tools/make_reference.py docs/reference
 	$(BIN)/python tests/tools/make_dicom_reference.py docs/reference/dicom.md
+	$(BIN)/python tests/tools/make_deidentify_reference.py > docs/reference/deidentification.md
 
 clean:  ## remove what the jobs made, but for the environment
 	rm -rf demo_output .pytest_cache .mypy_cache .ruff_cache .coverage htmlcov

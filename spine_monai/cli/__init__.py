@@ -11,10 +11,24 @@ import sys
 from collections.abc import Callable, Sequence
 
 from spine_monai import __version__
-from spine_monai.cli import convert, demo, evaluate, export, localize, series, train, verify
+from spine_monai.cli import (
+    convert,
+    deidentify,
+    demo,
+    evaluate,
+    export,
+    localize,
+    pacs,
+    series,
+    train,
+    verify,
+)
 from spine_monai.cli.codes import DONE, INTERRUPTED, RESEARCH_NOTE, STORAGE, USAGE
 
-COMMANDS = (localize, series, demo, evaluate, verify, convert, train, export)
+COMMANDS = (
+    *(localize, series, demo, evaluate, verify, convert, train, export),
+    *(pacs, deidentify),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,9 +40,10 @@ class Worker:
 
     Args:
         order: what it is told at first.
+        program: what it runs; another one does something of its own before.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, program: str = PROGRAM) -> None:
         self.connection, theirs = Pipe()
         self.item: Item | None = None
         self.is_ready = False
@@ -50,7 +51,7 @@ class Worker:
         threads = dict.fromkeys(THREADS, str(order.threads))
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-c", PROGRAM, str(theirs.fileno())],
+                [sys.executable, "-P", "-c", program, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

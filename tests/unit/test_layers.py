@@ -10,12 +10,12 @@ ROOT = Path(__file__).parents[2] / "spine_monai"
 LAYERS = [
     ["files", "landmarks", "geometry"],
     [
-        *("heatmaps", "fusion", "candidates", "chain", "joint", "locator"),
+        *("heatmaps", "canvas", "fusion", "candidates", "chain", "joint", "locator"),
         *("slices", "metrics", "networks"),
     ],
     ["readers", "writers", "viz", "transforms"],
-    ["data", "workflows"],
-    ["cli"],
+    ["data", "workflows", "deidentify"],
+    ["pacs", "cli"],
 ]
 STAND_ALONE = {"metrics", "networks"}
 READS_BUNDLES = {"workflows"}

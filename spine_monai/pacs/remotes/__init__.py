@@ -1,0 +1,1 @@
+"""Systems that we call: DICOM nodes and DICOMweb services."""

@@ -1,0 +1,72 @@
+"""The tutorial on the PACS, run as it stands: a real archive, real commands, the demo study."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from pacs_servers import Orthanc, orthanc_missing
+
+from spine_monai.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "tutorial" / "pacs.md"
+
+pytestmark = [
+    pytest.mark.pacs,
+    pytest.mark.skipif(orthanc_missing() is not None, reason=str(orthanc_missing())),
+]
+
+
+def parts():
+    return re.findall(r"```(json|sh|yaml|bash|python)\n(.*?)```", PAGE.read_text(), flags=re.S)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Orthanc with the page's own settings, on ports of ours."""
+    settings = json.loads(next(code for language, code in parts() if language == "json"))
+    for ours in ("DicomPort", "HttpPort", "StorageDirectory", "IndexDirectory", "Plugins", "Name"):
+        settings.pop(ours)
+    settings.pop("AuthenticationEnabled")
+    modalities = settings.pop("DicomModalities")
+    known = {name: (one["AET"], one["Host"], one["Port"]) for name, one in modalities.items()}
+    with Orthanc(tmp_path / "orthanc", known, **settings) as orthanc:
+        yield orthanc
+
+
+def commands(code, archive):
+    """Each line's words, with wildcards resolved and the archive's own ports."""
+    for line in code.replace("\\\n", " ").replace("4242", str(archive.dicom_port)).splitlines():
+        words = shlex.split(line, comments=True)
+        yield [found for word in words for found in resolved(word)]
+
+
+def resolved(word):
+    if "*" not in word or "=" in word:
+        return [word]
+    found = sorted(map(str, Path().glob(word.rstrip("/"))))
+    found = [path for path in found if Path(path).is_dir()] if word.endswith("/") else found
+    assert found, f"nothing matches {word}"
+    return found
+
+
+def test_the_code_of_the_tutorial_runs(archive, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundles").symlink_to(ROOT / "bundles")
+    names = {}
+    for language, code in parts():
+        if language == "yaml":
+            Path("pacs.yaml").write_text(code.replace("4242", str(archive.dicom_port)))
+        elif language == "python":
+            exec(compile(code, str(PAGE), "exec"), names)
+        elif language == "sh":
+            for words in commands(code, archive):
+                subprocess.run(words, check=True, capture_output=True)
+        elif language == "bash":
+            for words in commands(code, archive):
+                assert words[0] == "spine-monai"
+                assert main(words[1:]) == 0, capsys.readouterr().err
+    assert archive.counts() == (1, 1 + 3, 5 + 3)
