@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spine_monai.heatmaps import SMALLEST_EXPONENT, profiles
 
+MANY_PIXELS = 1 << 17  # of a map; to draw less of a smaller one saves nothing
 REACH_SIGMAS = math.sqrt(-2 * SMALLEST_EXPONENT)  # beyond it a profile is zero
 
 
@@ -47,9 +48,9 @@ class Canvas:
         rows = amplitude * rows
         if views_ij is not None:
             rows, columns = _seen(rows, views_ij[..., 0]), _seen(columns, views_ij[..., 1])
-        if points_ij.device.type == "cpu":
+        if points_ij.device.type == "cpu" and shape[0] * shape[1] >= MANY_PIXELS:
             self._draw_boxes(rows, columns, points_ij, REACH_SIGMAS * sigma_px)
-        else:  # there one large operation is faster than many small ones
+        else:  # one large operation is faster than many small ones
             torch.mul(rows[..., :, None], columns[..., None, :], out=self._maps)
         for case, landmark in torch.isnan(points_ij).any(-1).nonzero().tolist():
             self._touched.append(self._maps[case, landmark].fill_(torch.nan))

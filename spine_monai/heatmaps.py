@@ -63,13 +63,13 @@ def profiles(
         msg = f"points_ij must have shape (..., N, 2): got {tuple(points_ij.shape)}."
         raise ValueError(msg)
     points_ij = points_ij if points_ij.is_floating_point() else points_ij.float()
-    sigma = torch.as_tensor(sigma_px, dtype=points_ij.dtype, device=points_ij.device)
-    if not bool((sigma > 0).all()):
+    if not bool(torch.as_tensor(sigma_px > 0).all()):
         msg = f"sigma_px must be positive: got {sigma_px}."
         raise ValueError(msg)
-    sigma = sigma.expand(points_ij.shape)
-    rows = _profile(points_ij[..., 0], sigma[..., 0], int(shape[0]))
-    return rows, _profile(points_ij[..., 1], sigma[..., 1], int(shape[1]))
+    steps = math.sqrt(0.5) / torch.as_tensor(sigma_px, dtype=points_ij.dtype).to(points_ij.device)
+    rows, columns = steps.expand(points_ij.shape)[..., None].unbind(-2)
+    i, j = points_ij[..., None].unbind(-2)
+    return _profile(i, rows, int(shape[0])), _profile(j, columns, int(shape[1]))
 
 
 def paper_amplitude(sigma_px: float, alpha: float) -> float:
@@ -257,11 +257,12 @@ class SmoothCoordinateLoss(torch.nn.Module):
         return (losses * is_known).sum() / is_known.sum().clamp_min(1)
 
 
-def _profile(centres: Tensor, sigma: Tensor, size: int) -> Tensor:
-    positions = torch.arange(size, dtype=centres.dtype, device=centres.device)
-    distances = (positions - centres[..., None]) / sigma[..., None]
-    exponents = distances.square().mul(-0.5).nan_to_num(-torch.inf)
-    return F.threshold(exponents.clamp_min(SMALLEST_EXPONENT).exp_(), SMALLEST_VALUE, 0.0)
+def _profile(centres: Tensor, steps: Tensor, size: int) -> Tensor:
+    """Values of exp(-d^2), with d the distance of each pixel from (..., 1) centres in steps."""
+    pixels = torch.arange(size, dtype=centres.dtype, device=centres.device)
+    exponents = (pixels - centres).mul_(steps).square_().neg_()
+    exponents.nan_to_num_(SMALLEST_EXPONENT).clamp_min_(SMALLEST_EXPONENT)
+    return F.threshold_(exponents.exp_(), SMALLEST_VALUE, 0.0)
 
 
 def _inside(pixels_ij: Tensor, shape: Sequence[int]) -> Tensor:

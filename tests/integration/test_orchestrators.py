@@ -69,6 +69,7 @@ def test_mercure_gets_its_results_and_what_became_of_them(folders):
     assert not list(target.glob("*.dcm"))
 
 
+@pytest.mark.heavy
 def test_mercure_is_told_of_a_study_that_fails(folders):
     source, target = folders
     shutil.rmtree(source)
@@ -92,6 +93,7 @@ def test_kaapana_gets_results_beside_each_element_of_the_batch(tmp_path, demo_se
     assert not list((batch / "1.2.4" / "spine").iterdir())
 
 
+@pytest.mark.heavy
 def test_a_batch_of_kaapana_without_any_landmarks_fails(tmp_path):
     (tmp_path / "workflow" / "batch" / "1.2.4" / "in").mkdir(parents=True)
     values = {"BATCH_NAME": "batch", "OPERATOR_IN_DIR": "in", "OPERATOR_OUT_DIR": "spine"}

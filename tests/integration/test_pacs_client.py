@@ -39,6 +39,9 @@ QUERY = "ModalitiesInStudy=MR"
 NAME = "Kowalski^Jan"
 
 
+HEAVY_WAYS = [pytest.param(way, marks=pytest.mark.heavy) for way in ("move", "web")]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def collected():
     """Collect those sockets before they trouble another module."""
@@ -337,7 +340,7 @@ def objects_in(out):
     return len(list(out.rglob("[0-9]*.dcm")))
 
 
-@pytest.mark.parametrize("remote", ["get", "move", "web"])
+@pytest.mark.parametrize("remote", ["get", *HEAVY_WAYS])
 def test_an_interrupted_pull_goes_on(filled, run, write_config, tmp_path, remote):
     out = tmp_path / "out"
     slow = {"remote": remote, "objects_per_s": 1.5}
@@ -358,7 +361,7 @@ def test_an_interrupted_pull_goes_on(filled, run, write_config, tmp_path, remote
     assert ": 0 fetched (0 objects)" in said
 
 
-@pytest.mark.parametrize("remote", ["get", "web"])
+@pytest.mark.parametrize("remote", ["get", pytest.param("web", marks=pytest.mark.heavy)])
 def test_a_pacs_that_stops_in_the_middle_is_gone_on_with(
     tmp_path, run, write_config, demo, t1, remote
 ):

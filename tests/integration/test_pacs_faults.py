@@ -89,6 +89,7 @@ def check_whole(node, studies):
             assert pydicom.dcmread(kept) == dataset
 
 
+@pytest.mark.heavy
 def test_a_kill_while_receiving_loses_no_object_that_was_answered(make_node, peer, studies):
     node = make_node()
     node.start()
@@ -130,6 +131,7 @@ def test_a_kill_while_inferring_costs_nothing(make_node, peer, studies, hazardou
     assert node.audit()[-1]["outcome"] == "sent"
 
 
+@pytest.mark.heavy
 def test_a_kill_while_sending_sends_the_same_bytes_again(make_node, peer, studies):
     node = make_node()
     node.start()
@@ -163,6 +165,7 @@ def test_a_pacs_that_is_away_gets_its_results_when_it_comes_back(make_node, peer
     assert len(peer.files()) == 1
 
 
+@pytest.mark.heavy
 def test_a_pacs_that_refuses_for_good_is_named(make_node, peer, studies):
     peer.store_status = 0xA900
     node = make_node()
@@ -201,6 +204,7 @@ def test_a_study_that_ends_its_worker_is_set_aside_and_the_rest_go_on(
     wait_for(lambda: len(node.events("work ends: poisoned")) == 2, "three more tries")
 
 
+@pytest.mark.heavy
 def test_an_object_of_the_same_uid_with_other_bytes_is_refused(make_node, studies):
     node = make_node()
     node.start()
@@ -230,6 +234,7 @@ def test_a_full_disk_refuses_and_takes_the_object_later(make_node, peer, studies
     node.wait_for_states("done")
 
 
+@pytest.mark.heavy
 def test_too_many_waiting_studies_refuse_a_further_one(make_node, studies):
     node = make_node(serve={"max_waiting_studies": 2, "quiet_s": 60})
     node.start()
@@ -251,6 +256,7 @@ def test_who_does_not_belong_gets_in_nowhere(make_node, studies):
     assert "STRANGER" not in node.log()
 
 
+@pytest.mark.heavy
 def test_nobody_may_call_where_nobody_is_named(make_node, studies):
     node = make_node(node={"allowed_calling_aets": []})
     node.start()
@@ -362,6 +368,7 @@ def orthanc(tmp_path):
         yield server
 
 
+@pytest.mark.heavy
 @pytest.mark.pacs
 @pytest.mark.skipif(bool(orthanc_missing()), reason=str(orthanc_missing()))
 def test_orthanc_has_each_result_once_though_the_node_is_killed_at_each_step(

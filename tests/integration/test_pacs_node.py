@@ -110,6 +110,7 @@ def test_the_same_study_again_is_nothing_new(make_node, peer, sent):
     assert {file: file.stat().st_mtime_ns for file in peer.files()} == before
 
 
+@pytest.mark.heavy
 def test_an_object_that_comes_late_opens_its_study_again(make_node, peer, sent):
     node = make_node()
     node.start()
@@ -120,6 +121,7 @@ def test_an_object_that_comes_late_opens_its_study_again(make_node, peer, sent):
     assert len(peer.files()) == 1
 
 
+@pytest.mark.heavy
 def test_slices_in_any_order_over_several_associations_are_one_study(make_node, peer, sent):
     node = make_node(serve={"quiet_s": 2.0})
     node.start()
@@ -186,6 +188,7 @@ def test_status_and_retry_and_drain_work_with_a_node_and_without(make_node, peer
     assert node.call("retry", "--all") == (0, "0 studies wait again\n")
 
 
+@pytest.mark.heavy
 def test_a_drain_without_a_node_finishes_what_waits(make_node, peer, sent):
     node = make_node()
     node.start()
@@ -207,6 +210,7 @@ def test_a_broken_bundle_ends_the_node_with_the_reason(make_node, quick, tmp_pat
     assert "spine-monai: " in node.log()
 
 
+@pytest.mark.heavy
 def test_removed_objects_leave_the_results(make_node, peer, sent):
     node = make_node(serve={"keep_days": 0})
     node.start()

@@ -53,6 +53,7 @@ def test_results_go_into_the_orthanc_once_though_the_watcher_is_killed(node, ort
     assert "Doe" not in node.log()
 
 
+@pytest.mark.heavy
 def test_an_orthanc_that_is_away_is_followed_when_it_comes_back(node, orthanc, tmp_path):
     node.start("watch", event="started")
     orthanc.stop()

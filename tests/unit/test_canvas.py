@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from spine_monai import canvas as module
 from spine_monai.canvas import Canvas
 from spine_monai.heatmaps import encode_heatmaps
 
@@ -14,6 +15,12 @@ POINTS_IJ = torch.tensor(
         [[-9.0, 4.0], [20.0, 400.0], [0.0, -0.4]],
     ]
 )
+
+
+@pytest.fixture(autouse=True, params=[0, module.MANY_PIXELS], ids=["in boxes", "whole"])
+def both_ways(request, monkeypatch):
+    """Maps as small as these are drawn whole; large ones, around each point alone."""
+    monkeypatch.setattr(module, "MANY_PIXELS", request.param)
 
 
 def expected(points_ij, sigma_px, shape=SHAPE):
