@@ -9,10 +9,10 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 DATA ?= $(SPINE_MONAI_DATA)
 FUZZ_FILES ?= 5000
 FUZZ_SEED ?= 0
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-heavy fuzz check bench-accuracy bench-speed docs clean
+.PHONY: help setup demo test test-heavy fuzz check bench-accuracy bench-speed bench-pacs docs clean
 
 help:  ## list the jobs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ bench-accuracy: $(READY)  ## cross-validate every method on DATA (hours); then t
 
 bench-speed: $(PEERS)  ## measure the speed of everything, on an idle machine (half an hour)
 	PYTHONPATH=tests/benchmark $(BIN)/python -m speed $(if $(PARTS),--parts $(PARTS))
+
+bench-pacs: $(READY)  ## load on the PACS node, beside a node that only writes (some minutes)
+	$(BIN)/python tests/benchmark/pacs_load.py --out docs/benchmarks/pacs.json
 
 docs: $(READY)  ## write the reference pages that are made from the code
 	$(BIN)/python tests/tools/make_reference.py docs/reference

@@ -4,7 +4,7 @@ Both are processes of their own that get the same files from the same senders, o
 in one run: `pacs serve` with its checks, syncs and ledger, and a bare pynetdicom SCP that
 writes what comes. Rounds alternate, and the rate of each is that of its best round.
 
-    python tests/benchmark/pacs_load.py --out docs/benchmarks/pacs.json
+    make bench-pacs
 """
 
 import argparse
@@ -117,7 +117,7 @@ def measure(folder, files, options):
         "what": "objects that a node receives in a second",
         "software": {"spine_monai": __version__, "python": platform.python_version()},
         "machine": {"processors": os.cpu_count(), "load": os.getloadavg()},
-        "command": " ".join(["python", *sys.argv]),
+        "command": "make bench-pacs",
         "studies": options.studies,
         "objects": options.studies * options.slices,
         "object_kb": round(files[0][0].stat().st_size / 1e3),
