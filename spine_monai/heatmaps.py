@@ -262,7 +262,7 @@ def _profile(centres: Tensor, steps: Tensor, size: int) -> Tensor:
     pixels = torch.arange(size, dtype=centres.dtype, device=centres.device)
     exponents = (pixels - centres).mul_(steps).square_().neg_()
     exponents.nan_to_num_(SMALLEST_EXPONENT).clamp_min_(SMALLEST_EXPONENT)
-    return F.threshold_(exponents.exp_(), SMALLEST_VALUE, 0.0)
+    return F.threshold(exponents.exp_(), SMALLEST_VALUE, 0.0, inplace=True)
 
 
 def _inside(pixels_ij: Tensor, shape: Sequence[int]) -> Tensor:
