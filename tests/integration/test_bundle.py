@@ -26,6 +26,12 @@ TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml"
 WORKFLOWS = (*TRAININGS, "inference.yaml")
 HEATMAP_VARIANTS = ("fcn", "hourglass", "hrnet", "scn")
 VARIANTS = ("paper", "whole_image", "xception_fc", *HEATMAP_VARIANTS)
+
+
+def heavy(variant):
+    return pytest.param(variant, marks=pytest.mark.heavy)
+
+
 TINY = {
     "spacing_mm": 4.0,
     "canvas_size": [80, 64],
@@ -136,7 +142,7 @@ def values(request, datalist, trained, demo_series):
     return of
 
 
-@pytest.mark.parametrize("variant", [None, *VARIANTS])
+@pytest.mark.parametrize("variant", [None, "paper", *map(heavy, VARIANTS[1:])])
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_every_workflow_has_all_of_monais_properties(bundle, values, name, variant):
     files = [str(bundle / "configs" / name)]

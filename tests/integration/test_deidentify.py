@@ -86,7 +86,7 @@ def planted(demo_study, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("verbose", [(), ("--verbose",)], ids=["terse", "verbose"])
+@pytest.mark.parametrize("verbose", [(), pytest.param(("--verbose",), marks=pytest.mark.heavy)])
 def test_nothing_is_left_of_words_planted_everywhere(planted, tmp_path, verbose):
     """As a user runs it, so that nothing of pytest stands between it and its log."""
     key, out = tmp_path / "key", tmp_path / "export"
@@ -467,6 +467,7 @@ def made_folder(path):
     return path
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("case", TO_BE_READ, ids=lambda case: case.name)
 def test_a_hard_case_is_read_rightly_after_its_export(case, tmp_path):
     """All encodings, Enhanced MR, odd geometry: each pixel and corner where it was."""

@@ -80,6 +80,7 @@ def test_mercure_is_told_of_a_study_that_fails(folders):
     assert json.loads((target / "result.json").read_text())["failed"] == 1
 
 
+@pytest.mark.heavy
 def test_kaapana_gets_results_beside_each_element_of_the_batch(tmp_path, demo_series):
     batch = tmp_path / "workflow" / "batch"
     shutil.copytree(demo_series, batch / "1.2.3" / "get-input-data")
@@ -102,6 +103,7 @@ def test_a_batch_of_kaapana_without_any_landmarks_fails(tmp_path):
     assert "0 of 1 elements" in said
 
 
+@pytest.mark.heavy
 def test_xnat_gets_a_resource(folders):
     source, target = folders
     code, said = start("xnat.py", source, target, "json,csv")

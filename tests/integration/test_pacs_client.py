@@ -255,7 +255,7 @@ def is_there(config):
             return False
 
 
-@pytest.mark.parametrize("remote", ["get", "web"])
+@pytest.mark.parametrize("remote", ["get", pytest.param("web", marks=pytest.mark.heavy)])
 def test_pull_then_localize_then_push(filled, run, write_config, tmp_path, remote, demo):
     """The whole way over the command line; `localize` takes what `pull` wrote."""
     out, results = tmp_path / "out", tmp_path / "results"
