@@ -219,6 +219,7 @@ def test_an_object_of_the_same_uid_with_other_bytes_is_refused(make_node, studie
     assert "Other" not in node.log()
 
 
+@pytest.mark.heavy
 def test_a_full_disk_refuses_and_takes_the_object_later(make_node, peer, studies):
     node = make_node(serve={"min_free_mb": 1e12})
     node.start()
@@ -283,6 +284,7 @@ def test_uids_that_lead_elsewhere_are_refused(make_node, studies, tmp_path):
     assert not list(tmp_path.rglob("x*"))
 
 
+@pytest.mark.heavy
 def test_an_object_that_is_too_large_is_refused_and_an_endless_one_aborted(make_node, studies):
     node = make_node(node={"max_object_mb": 0.1})
     node.start()
@@ -300,6 +302,7 @@ def test_an_object_that_is_too_large_is_refused_and_an_endless_one_aborted(make_
     assert node.send(studies[0]) == [0, 0, 0]
 
 
+@pytest.mark.heavy
 def test_a_pdu_that_claims_to_be_endless_is_not_waited_for(make_node, studies):
     node = make_node()
     node.start()

@@ -97,6 +97,7 @@ def test_the_key_the_objects_and_the_ledger_are_for_their_owner_alone(make_node,
     assert set(modes.values()) == {0}
 
 
+@pytest.mark.heavy
 def test_the_same_study_again_is_nothing_new(make_node, peer, sent):
     node = make_node()
     node.start()
@@ -132,6 +133,7 @@ def test_slices_in_any_order_over_several_associations_are_one_study(make_node, 
     assert len(node.events("work begins")) == 1
 
 
+@pytest.mark.heavy
 def test_a_study_without_a_sagittal_t2_series_is_ignored(make_node, peer, tmp_path):
     files = small_study(tmp_path / "t1", 5, EchoTime="10", RepetitionTime="500", **IDENTITY)
     node = make_node()
@@ -155,6 +157,7 @@ def test_ctrl_c_puts_the_study_in_work_back(make_node, sent):
     node.wait_for_states("done")
 
 
+@pytest.mark.heavy
 def test_two_nodes_on_one_folder_are_refused(make_node):
     node = make_node()
     node.start()
@@ -201,6 +204,7 @@ def test_a_drain_without_a_node_finishes_what_waits(make_node, peer, sent):
     assert len(peer.files()) == 1
 
 
+@pytest.mark.heavy
 def test_a_broken_bundle_ends_the_node_with_the_reason(make_node, quick, tmp_path):
     broken = shutil.copytree(quick, tmp_path / "broken")
     (broken / "models" / "model.pt").write_bytes(b"nonsense")
