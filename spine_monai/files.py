@@ -1,6 +1,8 @@
-"""Files that appear whole or not at all, and their digests."""
+"""Files that appear whole or not at all, that one process has at a time, and their digests."""
 
+import fcntl
 import hashlib
+import os
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,6 +31,28 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all."""
     write_whole(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk: else a renamed file may be gone after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file for this process, however it ends, and return whether it was free.
+
+    Raises:
+        OSError: the file system has no locks (flock).
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sha256_of_file(path: Path) -> str:

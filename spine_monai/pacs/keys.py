@@ -19,7 +19,6 @@ SERIES_KEYS = (
     *("BodyPartExamined", "Manufacturer", "ManufacturerModelName", "StationName"),
     *("InstitutionName", "PerformedProcedureStepDescription", "Laterality"),
 )
-UID = re.compile(r"[0-9.]{1,64}")
 
 
 def parse_query(text: str) -> dict[str, str]:
@@ -101,18 +100,14 @@ def identifier(level: str, wanted: Iterable[str], matches: Mapping[str, str]) ->
     return question
 
 
-def matches_all(dataset: Dataset, keys: Mapping[str, str | tuple[str, ...]]) -> bool:
-    """Return whether a dataset's values match; upper and lower case are the same.
+def matches(dataset: Dataset, keyword: str, wanted: str | tuple[str, ...]) -> bool:
+    """Return whether one of a keyword's values is one of those wanted.
 
     Args:
         dataset: a series' identifier.
-        keys: keyword -> value or values, with DICOM's wildcards * and ?.
+        keyword: of it.
+        wanted: value or values, with DICOM's wildcards * and ?; upper and lower case are the same.
     """
-    return all(matches(dataset, keyword, wanted) for keyword, wanted in keys.items())
-
-
-def matches(dataset: Dataset, keyword: str, wanted: str | tuple[str, ...]) -> bool:
-    """Return whether one of a keyword's values is one of those wanted."""
     patterns = [_pattern(one) for one in ([wanted] if isinstance(wanted, str) else wanted)]
     return any(one.fullmatch(value) for one in patterns for value in values_of(dataset, keyword))
 
@@ -123,19 +118,6 @@ def values_of(dataset: Dataset, keyword: str) -> list[str]:
     if value is None or value == "":
         return []
     return [str(one).strip() for one in (value if isinstance(value, MultiValue) else [value])]
-
-
-def checked_uid(dataset: Dataset, keyword: str) -> str:
-    """Return a UID of which a path may be made.
-
-    Raises:
-        ValueError: it is none; the message does not quote it.
-    """
-    uid = str(dataset.get(keyword) or "")
-    if not UID.fullmatch(uid) or not uid.strip("."):
-        msg = f"{keyword} must be 1 to 64 digits and points: it is something else."
-        raise ValueError(msg)
-    return uid
 
 
 def _pattern(wanted: str) -> re.Pattern[str]:

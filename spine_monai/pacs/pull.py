@@ -11,14 +11,15 @@ from typing import Any
 from pydicom import Dataset
 from tqdm import tqdm
 
-from spine_monai.files import write_whole
+from spine_monai.files import sync_folder, write_whole
 from spine_monai.pacs.config import PacsConfig, Pull
-from spine_monai.pacs.keys import check_series_keys, checked_uid, parse_query
+from spine_monai.pacs.keys import check_series_keys, parse_query
 from spine_monai.pacs.pace import Throttle, wait_for
 from spine_monai.pacs.pulled import DONE, FAILED, Pulled, SeriesRecord
 from spine_monai.pacs.quiet import silence_libraries
 from spine_monai.pacs.remote import Remote, RemoteAwayError, RemoteRefusalError, open_remote
 from spine_monai.pacs.survey import FoundSeries, survey
+from spine_monai.pacs.uids import checked_uid
 
 logger = logging.getLogger(__name__)
 RETRY_S = 1.0  # before the second try, doubled for each further one
@@ -226,11 +227,7 @@ class _Folder:
     def end(self) -> None:
         """Have the names of the files on the disk too."""
         if self._folder.is_dir():
-            descriptor = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync_folder(self._folder)
 
 
 def _save(dataset: Dataset, path: Path) -> None:

@@ -5,7 +5,6 @@ the studies alone. A line is on the disk before the next series begins. A crash 
 one; it is cut off, and that series fetched again. The file is locked while a run writes it.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -13,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from spine_monai.files import take_lock
 
 FORMAT, FORMAT_VERSION = "spine_monai.pull", 1
 FILE = ".pull.jsonl"
@@ -111,12 +112,10 @@ class Pulled:
         os.fsync(self._stream.fileno())
 
     def _lock(self) -> None:
-        try:
-            fcntl.flock(self._stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take_lock(self._stream.fileno()):
             msg = f"{self.path} is in use: another run fetches into this folder now. Run again "
             msg += "when it has ended."
-            raise PullInUseError(msg) from None
+            raise PullInUseError(msg)
 
     def _read(self) -> dict[str, SeriesRecord]:
         """Return the last word on each series; what a crash left of a line is cut off."""

@@ -36,8 +36,8 @@ class Stored:
     is_final: bool = False
 
 
-class Remote(Protocol):
-    """A system that is asked; use it in a ``with``. One thread at a time."""
+class Destination(Protocol):
+    """A system that takes results; use it in a ``with``. One thread at a time."""
 
     def __enter__(self) -> Self: ...
 
@@ -47,6 +47,13 @@ class Remote(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None: ...
+
+    def store(self, file: Path) -> Stored:
+        """Send an object that lies on disk, byte for byte as it is."""
+
+
+class Remote(Destination, Protocol):
+    """A system that is asked, too."""
 
     def echo(self) -> str:
         """Return who answered, in words; raise ``RemoteAwayError`` or ``RemoteRefusalError``."""
@@ -62,9 +69,6 @@ class Remote(Protocol):
 
         What ``sink`` raises ends the transfer and is raised here.
         """
-
-    def store(self, file: Path) -> Stored:
-        """Send an object that lies on disk, byte for byte as it is."""
 
 
 def open_remote(config: PacsConfig, name: str) -> Remote:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from spine_monai.pacs.keys import checked_uid, matches, values_of
+from spine_monai.pacs.keys import matches, values_of
 from spine_monai.pacs.remote import Remote
+from spine_monai.pacs.uids import checked_uid
 
 
 @dataclass(frozen=True)

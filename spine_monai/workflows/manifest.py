@@ -6,7 +6,6 @@ before the next case counts. A crash may tear the last line; it is cut off, and 
 again. The file is locked while a run writes it.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from spine_monai import __version__
+from spine_monai.files import take_lock
 from spine_monai.workflows.report import CaseReport, software_versions
 from spine_monai.workflows.shards import Shard
 
@@ -188,14 +188,14 @@ def _content(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 def _lock(descriptor: int, path: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        msg = f"{path} is in use: another run does this shard now. Run again when it has ended."
-        raise ManifestInUseError(msg) from None
+        is_ours = take_lock(descriptor)
     except OSError as error:
         msg = f"{path} must lie on a file system with locks (flock): {error.strerror}. Choose "
         msg += "another --out, or mount it with locks."
         raise OSError(error.errno, msg) from error
+    if not is_ours:
+        msg = f"{path} is in use: another run does this shard now. Run again when it has ended."
+        raise ManifestInUseError(msg)
 
 
 def _cut_torn_line(descriptor: int) -> None:

@@ -2,10 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spine_monai.cli.codes import DONE, SOME_FAILED, USAGE
+from spine_monai.cli.pacs.configuration import add_config
 
 if TYPE_CHECKING:
     from spine_monai.pacs.config import PacsConfig
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("check", help="check the configuration, and who answers")
-    command.add_argument("--config", required=True, type=Path, metavar="FILE", help="pacs.yaml")
+    add_config(command)
     command.add_argument("--offline", action="store_true", help="call nobody")
     command.set_defaults(command=_check)
 

@@ -5,7 +5,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from spine_monai.cli.codes import DONE, SOME_FAILED
-from spine_monai.cli.pacs.serve import add_config, ended_by
+from spine_monai.cli.pacs.configuration import add_config
+from spine_monai.cli.pacs.serve import ended_by
 
 if TYPE_CHECKING:
     from spine_monai.pacs.config import PacsConfig, Serve

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from spine_monai.cli.codes import DONE, INTERRUPTED, SOME_FAILED
 from spine_monai.cli.localize import ended_by_signals
+from spine_monai.cli.pacs.configuration import add_config
 
 if TYPE_CHECKING:
     from spine_monai.pacs.config import PacsConfig
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("pull", help="fetch studies from a PACS")
-    command.add_argument("--config", required=True, type=Path, metavar="FILE", help="pacs.yaml")
+    add_config(command)
     command.add_argument(
         "--query",
         required=True,

@@ -2,10 +2,10 @@
 
 import argparse
 import signal
-from pathlib import Path
 from typing import Any
 
 from spine_monai.cli.codes import DONE
+from spine_monai.cli.pacs.configuration import add_config
 
 
 def add_to(commands: Any) -> None:
@@ -19,11 +19,6 @@ def add_to(commands: Any) -> None:
     )
     add_config(command)
     command.set_defaults(command=_serve)
-
-
-def add_config(command: argparse.ArgumentParser) -> None:
-    """Add the option that names the configuration."""
-    command.add_argument("--config", required=True, type=Path, metavar="FILE", help="pacs.yaml")
 
 
 def _serve(options: argparse.Namespace) -> int:

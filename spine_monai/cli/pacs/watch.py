@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-from spine_monai.cli.pacs.serve import add_config, ended_by
+from spine_monai.cli.pacs.configuration import add_config
+from spine_monai.cli.pacs.serve import ended_by
 
 
 def add_to(commands: Any) -> None:

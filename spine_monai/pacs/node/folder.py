@@ -1,10 +1,11 @@
 """The folder of a node, which one process at a time may serve."""
 
-import fcntl
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from spine_monai.files import take_lock
 
 LOCK_FILE = "serve.lock"
 TRIES, PAUSE_S = 5, 0.05
@@ -45,10 +46,7 @@ class FolderLock:
     def _is_taken(self) -> bool:
         """Try for a moment: another process may be only asking whether the folder is served."""
         for _ in range(TRIES):
-            try:
-                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                time.sleep(PAUSE_S)
-            else:
+            if take_lock(self._stream.fileno()):
                 return True
+            time.sleep(PAUSE_S)
         return False

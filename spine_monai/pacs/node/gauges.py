@@ -76,10 +76,6 @@ class Gauges:
         """Whether the object that has just come is larger than the limit, and was cut."""
         return self._gauges[association].is_over
 
-    def lazy(self, context: ssl.SSLContext) -> "LazyTls":
-        """Let each association's own thread shake hands; see ``LazyTls``."""
-        return LazyTls(context)
-
     def _open(self, event: Any) -> None:
         self._gauges[event.assoc] = Gauge(self.limit)
         link = event.assoc.dul.socket

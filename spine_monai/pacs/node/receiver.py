@@ -7,7 +7,6 @@ in the ledger, with no word of what it was.
 import errno
 import logging
 import secrets
-import time
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -27,7 +26,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
 from spine_monai.pacs.config import Node
-from spine_monai.pacs.node.gauges import MAX_PDU_BYTES, Gauges
+from spine_monai.pacs.node.gauges import MAX_PDU_BYTES, Gauges, LazyTls
 from spine_monai.pacs.node.intake import FullError, Intake
 from spine_monai.pacs.node.log import log
 from spine_monai.pacs.node.store import Arrival, Place
@@ -88,7 +87,7 @@ class Receiver:
         self._server = self.ae.start_server(
             (self.node.host, self.node.port),
             block=False,
-            ssl_context=None if context is None else self.gauges.lazy(context),
+            ssl_context=None if context is None else LazyTls(context),
             evt_handlers=[
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_REJECTED, self._rejected),
@@ -102,7 +101,6 @@ class Receiver:
         self.ae.shutdown()
 
     def _store(self, event: Any) -> Dataset:
-        started = time.perf_counter()
         try:
             arrival = self._keep(event)
         except RefusalError as refusal:
@@ -113,7 +111,6 @@ class Receiver:
             return _status(DUPLICATE, "another object has this UID; it stays as it is")
         if arrival is Arrival.SAME:
             self._note_fault("sent_again")
-        logging.getLogger(__name__).debug("object in %.3f s", time.perf_counter() - started)
         return _status(SUCCESS)
 
     def _keep(self, event: Any) -> Arrival:

@@ -10,35 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
 
 from spine_monai.files import sha256_of_file
 from spine_monai.pacs.config import Serve
 from spine_monai.pacs.node.audit import Audit
 from spine_monai.pacs.node.log import log, without_names
 from spine_monai.pacs.node.outbox import Outbox, Parcel
-from spine_monai.pacs.remote import RemoteAwayError, RemoteRefusalError, Stored
+from spine_monai.pacs.remote import Destination, RemoteAwayError, RemoteRefusalError, Stored
 
 POLL_S = 0.25
 SPOILT = "its file was changed or removed; it is none of ours any more"
 HURRY = "hurry"  # the setting by which another process asks to send now
-
-
-class Destination(Protocol):
-    """The part of ``Remote`` that sending needs."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def store(self, file: Path) -> Stored:
-        """Send an object that lies on disk, byte for byte as it is."""
 
 
 class Sender:

@@ -23,14 +23,14 @@ from spine_monai.pacs.node.ledger import Ledger
 from spine_monai.pacs.node.log import log
 from spine_monai.pacs.node.outbox import Outbox
 from spine_monai.pacs.node.references import References
-from spine_monai.pacs.node.sending import HURRY, Destination, Sender
+from spine_monai.pacs.node.sending import HURRY, Sender
 from spine_monai.pacs.node.settling import Faults, Settling
 from spine_monai.pacs.node.signals import Signals
 from spine_monai.pacs.node.store import Store
 from spine_monai.pacs.node.threads import Threads
 from spine_monai.pacs.node.working import Bench, Hand
 from spine_monai.pacs.quiet import silence_libraries
-from spine_monai.pacs.remote import open_remote
+from spine_monai.pacs.remote import Destination, open_remote
 from spine_monai.workflows.bundle import describe_bundle, find_bundle
 from spine_monai.workflows.outputs import check_formats
 from spine_monai.workflows.processes import processors
@@ -142,11 +142,8 @@ class NodeService:
         settings = plan.settings
         self.plan, self.settings = plan, settings
         order, model = _order(settings)
-        self.store, self.ledger, self.outbox = (
-            Store(settings.folder),
-            Ledger(database),
-            Outbox(database),
-        )
+        self.store = Store(settings.folder)
+        self.ledger, self.outbox = Ledger(database), Outbox(database)
         self.store.open()
         self.audit = Audit(settings.folder, model)
         self.faults = Faults(self.ledger)

@@ -5,7 +5,6 @@ renamed; its folder is synced too. The first object of a UID stays; nothing is e
 """
 
 import os
-import re
 import shutil
 import threading
 import uuid
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-LONGEST_UID = 64
-UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+from spine_monai.files import sync_folder
+from spine_monai.pacs.uids import is_uid
+
 SUFFIX = ".dcm"
 CHUNK_BYTES = 1 << 20
 
@@ -26,11 +26,6 @@ class Arrival(Enum):
     NEW = "new"
     SAME = "same"
     OTHER = "other"
-
-
-def is_uid(text: str) -> bool:
-    """Whether a text is a UID, and therefore can be a file's name: digits between single dots."""
-    return len(text) <= LONGEST_UID and UID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True)
@@ -154,15 +149,6 @@ class Store:
             if not one.is_dir():
                 one.mkdir(mode=0o700)
                 sync_folder(one.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk: else a renamed file may be gone after a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_through(path: Path, pieces: Iterable[bytes | memoryview]) -> None:

@@ -17,11 +17,10 @@ from spine_monai.pacs.node.intake import FullError, Intake
 from spine_monai.pacs.node.ledger import Ledger
 from spine_monai.pacs.node.log import log, without_names
 from spine_monai.pacs.node.orthanc import Orthanc
-from spine_monai.pacs.node.sending import Destination
 from spine_monai.pacs.node.serving import Plan, Source, run_node
 from spine_monai.pacs.node.store import Arrival, Place
 from spine_monai.pacs.node.threads import Threads
-from spine_monai.pacs.remote import RemoteAwayError, RemoteRefusalError, open_remote
+from spine_monai.pacs.remote import Destination, RemoteAwayError, RemoteRefusalError, open_remote
 from spine_monai.readers.headers import MR_CLASSES
 
 CURSOR = "watch_cursor"

@@ -11,11 +11,12 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 
 from spine_monai.pacs.config import DicomWeb
-from spine_monai.pacs.keys import SERIES_KEYS, STUDY_KEYS, UID
+from spine_monai.pacs.keys import SERIES_KEYS, STUDY_KEYS
 from spine_monai.pacs.quiet import silence_libraries
 from spine_monai.pacs.remote import RemoteAwayError, RemoteRefusalError, Sink, Stored
 from spine_monai.pacs.remotes.statuses import stored_as
 from spine_monai.pacs.remotes.web_session import Meter, open_session, status_error, worded
+from spine_monai.pacs.uids import is_uid
 
 MEGABYTE = 1_000_000
 PAGE = 200  # matches that are asked for at a time
@@ -178,7 +179,7 @@ class WebRemote:
 
     @staticmethod
     def _check_uids(*uids: str) -> None:
-        if not all(UID.fullmatch(uid) for uid in uids):
+        if not all(is_uid(uid) for uid in uids):
             msg = "a UID must be 1 to 64 digits and points: it is something else."
             raise ValueError(msg)
 

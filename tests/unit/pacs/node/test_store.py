@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spine_monai.pacs.node.store import Arrival, Place, Store, is_uid
+from spine_monai.pacs.node.store import Arrival, Place, Store
+from spine_monai.pacs.uids import is_uid
 
 PLACE = Place("1.2.3", "1.2.3.4", "1.2.3.4.5")
 
