@@ -11,7 +11,15 @@ from pydicom.dataset import Dataset
 
 from spine_monai import __version__
 from spine_monai.deidentify.key import read_or_make_key
-from spine_monai.deidentify.manifest import DONE, REFUSED, SKIPPED, Entry, add_entry, finished
+from spine_monai.deidentify.manifest import (
+    DONE,
+    REFUSED,
+    SKIPPED,
+    Entry,
+    add_entry,
+    finished,
+    own_export,
+)
 from spine_monai.deidentify.objects import export_object, patient_of, read_object
 from spine_monai.deidentify.profile import PROFILE_VERSION
 from spine_monai.deidentify.pseudonyms import Patient, Pseudonyms
@@ -173,19 +181,21 @@ def deidentify(
         What became of each series, or of a study of which none was exported.
 
     Raises:
-        ValueError: the key may be read by others or lies in the export, the export in a study, or a
-            series is named for several studies.
+        ValueError: the key may be read by others or lies in the export, the export in a study, a
+            series is named for several studies, or another run exports into the folder now.
         OSError: the export cannot be written.
     """
     _check_places(studies, out, key_file, options)
-    exporter = Exporter(out, read_or_make_key(key_file), options)
+    key = read_or_make_key(key_file)
     entries = []
-    for number, study in enumerate(studies, start=1):
-        entries += exporter.export_study(study, number)
-    if any(entry.landmarks for entry in entries):
-        from spine_monai.writers.table import write_table  # imports MONAI, as landmarks do
+    with own_export(out):
+        exporter = Exporter(out, key, options)
+        for number, study in enumerate(studies, start=1):
+            entries += exporter.export_study(study, number)
+        if any(entry.landmarks for entry in entries):
+            from spine_monai.writers.table import write_table  # imports MONAI, as landmarks do
 
-        write_table(out / FOLDER)
+            write_table(out / FOLDER)
     return entries
 
 

@@ -8,12 +8,14 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spine_monai import __version__
 from spine_monai.deidentify.profile import METHOD, OPTIONS, PROFILE_VERSION
+from spine_monai.files import take_lock
 
 MANIFEST_FILE = "deidentified.jsonl"
 FORMAT, FORMAT_VERSION = "spine_monai.deidentified", 1
@@ -62,9 +64,25 @@ class Entry:
         return self.status != REFUSED and not self.refused
 
 
+@contextmanager
+def own_export(out: Path) -> Iterator[None]:
+    """Have an export for this run alone.
+
+    Raises:
+        ValueError: another run writes it now.
+        OSError: it cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / MANIFEST_FILE).open("ab") as stream:
+        if not take_lock(stream.fileno()):
+            msg = f"{out / MANIFEST_FILE} is in use: another run exports into this folder now. Run "
+            msg += "again when it has ended."
+            raise ValueError(msg)
+        yield
+
+
 def add_entry(out: Path, entry: Entry) -> None:
     """Write a line, and wait until it is on the disk."""
-    out.mkdir(parents=True, exist_ok=True)
     head = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -81,7 +81,7 @@ def read_options():
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--slices", type=int, default=15)
     parser.add_argument("--senders", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=2, help="of each receiver")
+    parser.add_argument("--rounds", type=int, default=1, help="of each receiver")
     parser.add_argument("--rows", type=int, default=448)
     parser.add_argument("--columns", type=int, default=384)
     parser.add_argument("--scratch", type=Path, help="folder on the disk to be measured")

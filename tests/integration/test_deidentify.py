@@ -19,7 +19,7 @@ from planted_values import WORDS, plant_file
 from pydicom.uid import EncapsulatedPDFStorage, SecondaryCaptureImageStorage
 
 from spine_monai.deidentify.export import deidentify
-from spine_monai.deidentify.manifest import MANIFEST_FILE
+from spine_monai.deidentify.manifest import MANIFEST_FILE, own_export
 from spine_monai.readers import locate_study, read_study
 
 SCANNERS = Path(__file__).parents[1] / "data" / "dicom_io"
@@ -231,6 +231,16 @@ def test_key_export_and_studies_lie_apart(study, export, key, out, match):
     code, said, _ = export(study, key=key, out=out)
     assert code == 2
     assert match in said
+
+
+def test_two_runs_do_not_export_into_one_folder(study, tmp_path):
+    with (
+        own_export(tmp_path / "out"),
+        pytest.raises(ValueError, match="another run exports into this folder now"),
+    ):
+        deidentify([study], tmp_path / "out", tmp_path / "key")
+    (entry,) = deidentify([study], tmp_path / "out", tmp_path / "key")
+    assert entry.status == "done"
 
 
 def test_a_series_is_named_for_one_study(study, export):
