@@ -196,6 +196,7 @@ def test_a_study_that_ends_its_worker_is_set_aside_and_the_rest_go_on(
         line["try_number"] for line in node.events("work begins") if line["reference"] == deadly
     ]
     assert tries == [1, 2, 3], (begun(bundle), node.log())
+    assert begun(bundle).count(deadly) == 3
     assert len(peer.files()) == 3
     code, said = node.call("status")
     assert code == 1
