@@ -129,7 +129,11 @@ def test_an_uncompressed_nifti_file_cut_short_is_refused(study, tmp_path):
         read_volume(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", gzip.compress(b"not an image")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not an image", gzip.compress(b"not an image")],
+    ids=["empty", "no gzip", "gzip of no image"],
+)
 def test_a_file_that_is_no_nifti_is_refused(tmp_path, content):
     (tmp_path / "no.nii.gz").write_bytes(content)
     with pytest.raises(StudyError, match=r"no\.nii\.gz must be a readable NIfTI file"):
