@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pydicom
+import pytest
 import torch
 import yaml
 from deadly import make_bundle
@@ -22,6 +25,9 @@ from spine_monai.pacs.node.references import KEY_FILE, References
 TESTS = Path(__file__).parent
 COMMAND = [sys.executable, "-m", "spine_monai.cli", "pacs"]
 KEY = bytes(range(32))
+# In a user name space of its own, whose limit concerns nobody else, a command gets no network one.
+CONFINED = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+CONFINED += ['echo 0 > /proc/sys/user/max_net_namespaces && exec "$@"', "sh"]
 SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"]
 PATIENCE_S = 90.0  # of a busy machine
 
@@ -36,6 +42,16 @@ def quick_bundle(source, folder):
     """An untrained bundle of tiny networks, of a seed with which they find something."""
     torch.manual_seed(3)
     return make_bundle(source, folder)
+
+
+def hazardous_bundle(source, folder, **hazard):
+    """A copy of such a bundle with a preprocessing that is slow or deadly."""
+    copy = shutil.copytree(source, folder, ignore=shutil.ignore_patterns("begun.txt"))
+    file = copy / "configs" / "inference.yaml"
+    config = yaml.safe_load(file.read_text())
+    config["preprocessing_steps"][0] |= {"log": str(copy / "begun.txt"), **hazard}
+    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    return copy
 
 
 def wait_for(condition, what, seconds=PATIENCE_S):
@@ -55,8 +71,13 @@ def reference(files):
     return References(KEY).name(study_uid(files))
 
 
-def store(files, port, *, called="SPINE", calling="SENDER", edit=None, tls_args=None):
-    """Send files by C-STORE; their statuses, ``None`` for an aborted one, [] if we are rejected."""
+def store(
+    files, port, *, called="SPINE", calling="SENDER", edit=None, tls_args=None, answer="Status"
+):
+    """Send files by C-STORE; their statuses, ``None`` for an aborted one, [] if we are rejected.
+
+    Another element of the answers is returned in place of the status where one is named.
+    """
     entity = AE(calling)
     datasets = [pydicom.dcmread(path) for path in files]
     for name in {one.SOPClassUID for one in datasets}:
@@ -69,7 +90,7 @@ def store(files, port, *, called="SPINE", calling="SENDER", edit=None, tls_args=
             break
         if edit is not None:
             edit(dataset)
-        statuses.append(association.send_c_store(dataset).get("Status"))
+        statuses.append(association.send_c_store(dataset).get(answer))
     if association.is_established:
         association.release()
     if association.is_alive():
@@ -93,7 +114,8 @@ class NodeProcess:
 
     def __init__(self, folder, bundle, *, remotes=None, serve=None, node=None, **others):
         self.folder, self.port = Path(folder), free_port()
-        self.data = self.folder / "node"
+        self.data = self.folder / (serve or {}).get("folder", "node")
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.data.mkdir(parents=True, mode=0o700)
         (self.data / KEY_FILE).write_bytes(KEY)
         self.config = self.folder / "pacs.yaml"
@@ -122,18 +144,19 @@ class NodeProcess:
         if self.process is not None and self.process.poll() is None:
             self.kill()
 
-    def start(self, command="serve", event="listening"):
+    def start(self, command="serve", event="listening", prefix=()):
         """Start it, and wait until its log tells of an event."""
         before = len(self.events(event))
-        self.process = self.spawn(command)
+        self.process = self.spawn(command, *prefix)
         wait_for(lambda: len(self.events(event)) > before or self.process.poll() is not None, event)
         assert self.process.poll() is None, self.log()[-3000:]
 
-    def spawn(self, command):
+    def spawn(self, command, *prefix):
+        """Run a command of ours, or another program that runs it; the process."""
         path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
         with (self.folder / "log.jsonl").open("a") as log:
             return subprocess.Popen(
-                [*COMMAND, command, "--config", str(self.config)],
+                [*prefix, *COMMAND, command, "--config", str(self.config)],
                 env=os.environ | {"PYTHONPATH": path},
                 stdout=log,
                 stderr=log,
@@ -202,3 +225,58 @@ class NodeProcess:
             wait_for(is_so, "states")
         except AssertionError:
             raise AssertionError(f"{self.states()}\n{self.log()[-3000:]}") from None
+
+
+@contextmanager
+def made_nodes(folder, bundle, peer):
+    """Give a function that makes nodes, whose results go to a peer; all end with the ``with``."""
+    with ExitStack() as nodes:
+
+        def make(*, bundle=bundle, serve=None, port=peer.port, **parts):
+            remotes = {"pacs": {"dimse": {"aet": "PACS", "port": port, "timeout_s": 5}}}
+            site, serve = folder / f"site{len(made)}", {"send_to": "pacs", **(serve or {})}
+            made.append(NodeProcess(site, bundle, remotes=remotes, serve=serve, **parts))
+            return nodes.enter_context(made[-1])
+
+        made = []
+        yield make
+
+
+class SmallDisk:
+    """A file system in memory with little room; use it in a ``with``.
+
+    Args:
+        folder: where it is mounted.
+        size_mb: of it.
+    """
+
+    PAGE = 4096
+
+    def __init__(self, folder, size_mb):
+        self.folder, self.size_mb = folder, size_mb
+        self.ballast = folder / "ballast"
+
+    def __enter__(self):
+        if not shutil.which("mount"):
+            pytest.skip("not installed: mount")
+        self.folder.mkdir()
+        size = f"size={self.size_mb}m"
+        mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(self.folder)]
+        done = subprocess.run(mount, check=False, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+    def fill(self, leave=0):
+        """Use it up but for so many pages."""
+        with self.ballast.open("ab", buffering=0) as stream, suppress(OSError):
+            while stream.write(bytes(self.PAGE)):
+                pass
+        os.truncate(self.ballast, self.ballast.stat().st_size - leave * self.PAGE)
+
+    def free(self):
+        """Give the room back."""
+        self.ballast.unlink()

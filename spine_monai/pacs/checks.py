@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from spine_monai.pacs.config import PacsConfig
+from spine_monai.pacs.config import PacsConfig, Watch
 from spine_monai.pacs.keys import check_series_keys
+from spine_monai.pacs.node.orthanc import Orthanc
 from spine_monai.pacs.quiet import silence_libraries
 from spine_monai.pacs.remote import open_remote
-from spine_monai.pacs.tls import check_authority, server_context
+from spine_monai.pacs.tls import server_context
 
 
 def faults_of(config: PacsConfig) -> Iterator[str]:
@@ -37,6 +38,18 @@ def ask(config: PacsConfig, name: str) -> str:
         return remote.echo()
 
 
+def ask_watched(config: PacsConfig, watch: Watch) -> str:
+    """Return what the Orthanc answers that `pacs watch` follows.
+
+    Raises:
+        RemoteAwayError: it does not answer.
+        RemoteRefusalError: it refuses us, or is no Orthanc.
+    """
+    silence_libraries()
+    with Orthanc(watch, config.node.max_object_mb) as orthanc:
+        return orthanc.echo()
+
+
 def _check_node(config: PacsConfig) -> None:
     if config.node.tls is not None:
         server_context(config.node.tls)
@@ -48,8 +61,10 @@ def _check_pull(config: PacsConfig) -> None:
 
 
 def _check_watch(config: PacsConfig) -> None:
-    watch = config.watch
-    if watch is not None and watch.password is not None:
-        watch.password.read()
-    if watch is not None and watch.authority is not None:
-        check_authority(watch.authority)
+    if config.watch is None:
+        return
+    with Orthanc(config.watch, config.node.max_object_mb):
+        pass
+    if config.serve is None:
+        msg = "`pacs watch` must have the part `serve`, too: there is none. Add it, with `folder`."
+        raise ValueError(msg)

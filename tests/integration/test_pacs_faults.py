@@ -1,17 +1,28 @@
 """Whatever fails, nothing is lost and nothing is there twice: kills, full disks, absent systems."""
 
 import random
-import shutil
 import socket
 import ssl
 import threading
 import time
+from functools import partial
 
 import pydicom
 import pytest
 import yaml
 from deadly import begun
-from pacs_node import NodeProcess, quick_bundle, reference, small_study, store, study_uid, wait_for
+from pacs_node import (
+    NodeProcess,
+    SmallDisk,
+    hazardous_bundle,
+    made_nodes,
+    quick_bundle,
+    reference,
+    small_study,
+    store,
+    study_uid,
+    wait_for,
+)
 from pacs_servers import Certificates, Orthanc, Peer, orthanc_missing
 
 from spine_monai.files import sha256_of_file
@@ -37,16 +48,7 @@ def studies(tmp_path_factory):
 @pytest.fixture
 def hazardous(quick, tmp_path):
     """The bundle with a preprocessing that is slow or deadly."""
-
-    def of(**hazard):
-        copy = shutil.copytree(quick, tmp_path / "hazardous")
-        file = copy / "configs" / "inference.yaml"
-        config = yaml.safe_load(file.read_text())
-        config["preprocessing_steps"][0] |= {"log": str(copy / "begun.txt"), **hazard}
-        file.write_text(yaml.safe_dump(config, sort_keys=False))
-        return copy
-
-    return of
+    return partial(hazardous_bundle, quick, tmp_path / "hazardous")
 
 
 @pytest.fixture
@@ -57,23 +59,8 @@ def peer(tmp_path):
 
 @pytest.fixture
 def make_node(tmp_path, quick, peer):
-    nodes = []
-
-    def make(*, bundle=quick, serve=None, port=peer.port, **parts):
-        remotes = {"pacs": {"dimse": {"aet": "PACS", "port": port, "timeout_s": 5}}}
-        node = NodeProcess(
-            tmp_path / f"site{len(nodes)}",
-            bundle,
-            remotes=remotes,
-            serve={"send_to": "pacs", **(serve or {})},
-            **parts,
-        )
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        node.__exit__()
+    with made_nodes(tmp_path, quick, peer) as make:
+        yield make
 
 
 def faults(node):
@@ -234,6 +221,141 @@ def test_a_full_disk_refuses_and_takes_the_object_later(make_node, peer, studies
     node.start()
     assert node.send(studies[0]) == [0] * 3
     node.wait_for_states("done")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    with SmallDisk(tmp_path / "disk", 4) as small:
+        yield small
+
+
+@pytest.fixture
+def make_small_node(disk, make_node):
+    """A node whose folder is on a small disk, which it may fill to the last byte."""
+
+    def make(**parts):
+        return make_node(serve={"folder": str(disk.folder / "node"), "min_free_mb": 0}, **parts)
+
+    return make
+
+
+def kept_of(node, files):
+    """The files of a study that the node has."""
+    return sorted(node.data.glob(f"incoming/{study_uid(files)}/*/*.dcm"))
+
+
+def troubles(node, thread):
+    return [line for line in node.events("trouble with the disk") if line["thread"] == thread]
+
+
+@pytest.mark.heavy
+def test_a_disk_that_is_really_full_refuses_with_the_reason(disk, make_small_node, peer, studies):
+    node = make_small_node()
+    node.start()
+    assert node.send(studies[0]) == [0, 0, 0]
+    node.wait_for_states("done")
+    disk.fill()
+    assert node.send(studies[1]) == [0xA700] * 3
+    said = node.send(studies[1], answer="ErrorComment")
+    assert said == ["the disk of this node is full"] * 3
+    assert (kept_of(node, studies[1]), list(node.data.glob("aside/*"))) == ([], [])
+    assert [line["kind"] for line in node.events("refused")] == ["disk_full"] * 6
+    check_whole(node, studies[:1])
+    disk.free()
+    assert node.send(studies[1]) == [0, 0, 0]
+    node.wait_for_states("done", count=2)
+    check_whole(node, studies[:2])
+    wait_for(lambda: faults(node).get("disk_full") == 6, "a count")
+    assert len(peer.files()) == 2
+
+
+@pytest.mark.heavy
+def test_a_disk_that_becomes_full_within_a_study_keeps_what_was_answered(
+    disk, make_small_node, peer, studies
+):
+    node = make_small_node()
+    node.start()
+    one = pages(studies[0][0])
+    disk.fill(leave=one + one // 2)
+    assert node.send(studies[0]) == [0, 0xA700, 0xA700]
+    (kept,) = kept_of(node, studies[0])
+    assert pydicom.dcmread(kept) == pydicom.dcmread(studies[0][0])
+    assert not list(node.data.glob("aside/*"))
+    node.kill()
+    disk.free()
+    node.start()
+    assert node.send(studies[0]) == [0, 0, 0]
+    node.wait_for_states("done")
+    check_whole(node, studies[:1])
+    assert len(peer.files()) == 1
+
+
+def pages(file):
+    """Of a small disk that an object takes, its node's own header included."""
+    return -(-(file.stat().st_size + 512) // SmallDisk.PAGE)
+
+
+@pytest.mark.heavy
+def test_objects_that_the_full_database_could_not_be_told_of_are_not_forgotten(
+    disk, make_small_node, peer, studies
+):
+    node = make_small_node()
+    node.start()
+    disk.fill(leave=pages(studies[0][0]))
+    assert node.send(studies[0][:1]) == [0]
+    disk.fill()
+    wait_for(lambda: len(troubles(node, "settling")) > 1, "two tries to tell")
+    assert "database or disk is full" in troubles(node, "settling")[0]["reason"]
+    assert node.states() == {}
+    assert node.send(studies[1]) == [0xA700] * 3
+    disk.free()
+    node.wait_for_states("ignored")  # one slice is no series
+    wait_for(lambda: faults(node).get("disk_full") == 3, "a count")
+    assert node.send(studies[0]) == [0, 0, 0]
+    node.wait_for_states("done")
+    check_whole(node, studies[:1])
+    assert len(peer.files()) == 1
+
+
+@pytest.mark.heavy
+def test_a_result_that_finds_no_room_is_made_again_when_there_is_some(
+    disk, make_small_node, peer, studies, hazardous
+):
+    bundle = hazardous(seconds=1.0)
+    node = make_small_node(bundle=bundle)
+    node.start()
+    node.send(studies[0])
+    wait_for(lambda: begun(bundle), "work")
+    disk.fill()
+    wait_for(lambda: len(node.log().split("trouble with the disk")) > 2, "trouble")
+    assert node.process.poll() is None
+    assert node.call("status")[0] in (0, 3)
+    assert "Traceback" not in node.log()
+    disk.free()
+    node.wait_for_states("done")
+    assert len(peer.files()) == 1
+    assert {line["try_number"] for line in node.events("work begins")} == {1}  # not its fault
+    assert [line["outcome"] for line in node.audit()][-2:] == ["done", "sent"]
+    assert not list(node.data.rglob(".*-*"))
+
+
+@pytest.mark.heavy
+def test_a_node_does_not_start_on_a_full_disk_and_says_why(disk, make_small_node, studies):
+    node = make_small_node()
+    node.start()
+    node.send(studies[0])
+    node.wait_for_states("done")
+    assert node.stop() == 0
+    disk.fill()
+    process = node.spawn("serve")
+    assert process.wait(120) == 3
+    assert "0.0 MB free. Make room on the disk of" in node.log()
+    assert "Traceback" not in node.log()
+    code, said = node.call("status")
+    assert code == 0 or (code == 3 and "Make room" in said), said
+    disk.free()
+    node.start()
+    assert node.states() == {reference(studies[0]): "done"}
 
 
 @pytest.mark.heavy

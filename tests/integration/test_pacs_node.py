@@ -2,10 +2,19 @@
 
 import shutil
 import signal
+import subprocess
 
 import pydicom
 import pytest
-from pacs_node import NodeProcess, quick_bundle, reference, small_study, study_uid, wait_for
+from pacs_node import (
+    CONFINED,
+    made_nodes,
+    quick_bundle,
+    reference,
+    small_study,
+    study_uid,
+    wait_for,
+)
 from pacs_servers import Peer
 
 IDENTITY = {"PatientName": "Doe^Jane", "PatientID": "4711-X", "SeriesDescription": "Jane sag T2"}
@@ -26,23 +35,8 @@ def peer(tmp_path):
 
 @pytest.fixture
 def make_node(tmp_path, quick, peer):
-    nodes = []
-
-    def make(*, serve=None, **parts):
-        remotes = {"pacs": {"dimse": {"aet": "PACS", "port": peer.port, "timeout_s": 5}}}
-        node = NodeProcess(
-            tmp_path / f"site{len(nodes)}",
-            quick,
-            remotes=remotes,
-            serve={"send_to": "pacs", **(serve or {})},
-            **parts,
-        )
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        node.__exit__()
+    with made_nodes(tmp_path, quick, peer) as make:
+        yield make
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +206,41 @@ def test_a_broken_bundle_ends_the_node_with_the_reason(make_node, quick, tmp_pat
     process = node.spawn("serve")
     assert process.wait(120) == 2
     assert "spine-monai: " in node.log()
+
+
+def confinement_missing():
+    """Say why network name spaces cannot be taken from a command here, or ``None``."""
+    if not shutil.which("unshare"):
+        return "not installed: unshare"
+    done = subprocess.run([*CONFINED, "true"], check=False, capture_output=True, text=True)
+    return done.stderr.strip() if done.returncode else None
+
+
+@pytest.fixture(scope="module")
+def confined():
+    """A prefix of commands that cannot leave the network, whoever runs them."""
+    if reason := confinement_missing():
+        pytest.skip(f"cannot be confined here: {reason}")
+    return CONFINED
+
+
+def test_a_node_that_must_isolate_its_workers_and_cannot_does_not_start(make_node, confined):
+    node = make_node(serve={"isolate_workers": "required"})
+    assert node.spawn("serve", *confined).wait(120) == 2
+    (said,) = [line for line in node.log().splitlines() if line.startswith("spine-monai: ")]
+    assert "serve.isolate_workers is required" in said
+    assert "Allow network name spaces" in said
+    assert not (node.data / "incoming").exists()
+
+
+@pytest.mark.heavy
+def test_a_node_that_may_isolate_its_workers_warns_where_it_cannot(make_node, sent, confined):
+    node = make_node()
+    node.start("serve", prefix=confined)
+    (warning,) = node.events("workers keep the network: the system does not let them leave")
+    assert warning["level"] == "warning"
+    node.send(sent)
+    node.wait_for_states("done")
 
 
 @pytest.mark.heavy

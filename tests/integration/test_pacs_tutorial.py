@@ -1,4 +1,4 @@
-"""The tutorial on the PACS, run as it stands: a real archive, real commands, the demo study."""
+"""The pages on the PACS, run as they stand: a real archive, real commands, the demo study."""
 
 import json
 import re
@@ -7,12 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pacs_servers import Orthanc, orthanc_missing
+import yaml
+from pacs_servers import Certificates, Orthanc, orthanc_missing
 
 from spine_monai.cli import main
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "pacs.md"
+HOW_TO = ROOT / "docs" / "how-to" / "pacs-pull-push.md"
 
 pytestmark = [
     pytest.mark.pacs,
@@ -20,8 +22,8 @@ pytestmark = [
 ]
 
 
-def parts():
-    return re.findall(r"```(json|sh|yaml|bash|python)\n(.*?)```", PAGE.read_text(), flags=re.S)
+def parts(page=PAGE):
+    return re.findall(r"```(json|sh|yaml|bash|python)\n(.*?)```", page.read_text(), flags=re.S)
 
 
 @pytest.fixture
@@ -70,3 +72,33 @@ def test_the_code_of_the_tutorial_runs(archive, tmp_path, monkeypatch, capsys):
                 assert words[0] == "spine-monai"
                 assert main(words[1:]) == 0, capsys.readouterr().err
     assert archive.counts() == (1, 1 + 3, 5 + 3)
+
+
+@pytest.mark.heavy
+def test_the_commands_of_the_how_to_run(archive, demo_series, tmp_path, monkeypatch, capsys):
+    """On the archive in place of the page's, whose studies are of another month."""
+    monkeypatch.chdir(tmp_path)
+    archive.upload(*sorted(demo_series.glob("*.dcm")))
+    codes = parts(HOW_TO)
+    config = yaml.safe_load(next(code for language, code in codes if language == "yaml"))
+    config["remotes"]["pacs"]["dimse"] = {"aet": archive.aet, "port": archive.dicom_port}
+    config["pull"] = {"remote": "pacs"}
+    Path("pacs.yaml").write_text(yaml.safe_dump(config))
+    for code in [code for language, code in codes if language == "sh"]:
+        for words in commands(code.replace("StudyDate=20260101-20260131 ", ""), archive):
+            assert main(words[1:]) == 0, capsys.readouterr().err
+    assert archive.counts() == (1, 1 + 3, 5 + 3)
+
+
+def test_the_encryption_and_secrets_of_the_how_to_are_valid(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PACS_TOKEN", "Geheim")
+    tls = Certificates(tmp_path).tls()
+    for ours, key in (("spine.pem", "certificate"), ("spine.key", "key")):
+        Path(tls[key]).rename(tmp_path / ours)
+    Path(tls["authority"]).rename(tmp_path / "hospital.pem")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "pacs").write_text("Geheim")
+    *_, config = [code for language, code in parts(HOW_TO) if language == "yaml"]
+    (tmp_path / "pacs.yaml").write_text(config)
+    assert main(["pacs", "check", "--config", str(tmp_path / "pacs.yaml"), "--offline"]) == 0
+    assert "is valid" in capsys.readouterr().out

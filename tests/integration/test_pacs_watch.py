@@ -1,6 +1,7 @@
 """`pacs watch`: an Orthanc is followed, and its results go back into it."""
 
 import pytest
+import yaml
 from pacs_node import NodeProcess, quick_bundle, small_study, study_uid, wait_for
 from pacs_servers import PASSWORD, USER, Orthanc, orthanc_missing
 
@@ -51,6 +52,35 @@ def test_results_go_into_the_orthanc_once_though_the_watcher_is_killed(node, ort
     assert node.stop() == 0
     assert study_uid(first) not in node.log()
     assert "Doe" not in node.log()
+
+
+@pytest.fixture
+def config(tmp_path, orthanc):
+    """Write a configuration of `watch` and return its path."""
+
+    def write(url=orthanc.url, secret=PASSWORD):
+        (tmp_path / "secret").write_text(secret)
+        watch = {"url": url, "user": USER, "password": {"file": "secret"}, "timeout_s": 5}
+        (tmp_path / "pacs.yaml").write_text(
+            yaml.safe_dump({"watch": watch, "serve": {"folder": "node"}})
+        )
+        return tmp_path / "pacs.yaml"
+
+    return write
+
+
+def test_check_asks_the_orthanc_that_is_watched(run, config, orthanc):
+    code, said = run("pacs", "check", "--config", config())
+    assert (code, "watch: http://127.0.0.1" in said) == (0, True), said
+    assert "answers as Orthanc, at change 0" in said
+    code, said = run("pacs", "check", "--config", config(secret="another one"))
+    assert (code, "it does not know us: check `user` and `password`" in said) == (1, True), said
+    code, said = run("pacs", "check", "--config", config(url=f"{orthanc.url}/system"))
+    assert (code, said.count("watch: ")) == (1, 1), said
+    orthanc.stop()
+    code, said = run("pacs", "check", "--config", config())
+    assert (code, "does not answer" in said) == (1, True), said
+    assert run("pacs", "check", "--config", config(), "--offline")[0] == 0
 
 
 @pytest.mark.heavy

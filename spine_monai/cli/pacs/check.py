@@ -2,12 +2,15 @@
 
 import argparse
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spine_monai.cli.codes import DONE, SOME_FAILED, USAGE
 from spine_monai.cli.pacs.configuration import add_config
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from spine_monai.pacs.config import PacsConfig
 
 
@@ -32,15 +35,25 @@ def _check(options: argparse.Namespace) -> int:
     print(f"{options.config} is valid")
     if options.offline:
         return DONE
-    return SOME_FAILED if sum(not _answers(config, name) for name in config.remotes) else DONE
+    answers = [_answers(name, question) for name, question in _questions(config)]
+    return DONE if all(answers) else SOME_FAILED
 
 
-def _answers(config: "PacsConfig", name: str) -> bool:
-    from spine_monai.pacs.checks import ask
+def _questions(config: "PacsConfig") -> "Iterator[tuple[str, Callable[[], str]]]":
+    """Yield whom the configuration names, and what asks it."""
+    from spine_monai.pacs.checks import ask, ask_watched
+
+    for name in config.remotes:
+        yield name, partial(ask, config, name)
+    if config.watch is not None:
+        yield "watch", partial(ask_watched, config, config.watch)
+
+
+def _answers(name: str, question: "Callable[[], str]") -> bool:
     from spine_monai.pacs.remote import RemoteAwayError, RemoteRefusalError
 
     try:
-        print(f"{name}: {ask(config, name)}")
+        print(f"{name}: {question()}")
     except (RemoteAwayError, RemoteRefusalError) as error:
         print(f"{name}: {error}")
         return False

@@ -35,8 +35,18 @@ class Audit:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         line = {"time": moment, "reference": reference, "outcome": outcome, "model": self.model}
         text = json.dumps(line | {key: value for key, value in fields.items() if value is not None})
-        with self._lock, self.file.open("a", encoding="utf-8") as stream:
+        with self._lock, self.file.open("ab", buffering=0) as stream:
             os.chmod(stream.fileno(), 0o600)
-            stream.write(text + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+            _append(stream.fileno(), f"{text}\n".encode())
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Bring a line to the disk, or leave nothing of it."""
+    end = os.fstat(descriptor).st_size
+    try:
+        while line:
+            line = line[os.write(descriptor, line) :]
+        os.fsync(descriptor)
+    except OSError:
+        os.truncate(descriptor, end)
+        raise

@@ -1,5 +1,6 @@
 """The database file of a node: its tables, and how several threads and processes share it."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -54,6 +55,10 @@ CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
+class DatabaseTroubleError(OSError):
+    """The database cannot be read or written now: the disk is full or fails, or it is locked."""
+
+
 class Database:
     """One connection that the threads of a process take turns with; use it in a ``with``.
 
@@ -68,12 +73,14 @@ class Database:
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
-        self._connection = sqlite3.connect(
-            self.file, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
-        )
+        with self._worded():
+            self._connection = sqlite3.connect(
+                self.file, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False
+            )
         try:
             self.file.chmod(0o600)
-            self._set_up()
+            with self._worded():
+                self._set_up()
         except BaseException:
             self._connection.close()
             raise
@@ -85,14 +92,22 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection, while no other thread has it."""
-        with self._lock:
+        """Give the connection, while no other thread has it.
+
+        Raises:
+            DatabaseTroubleError: it cannot be read now.
+        """
+        with self._lock, self._worded():
             yield self._connection
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for changes that are made together or not at all."""
-        with self._lock:
+        """Give the connection for changes that are made together or not at all.
+
+        Raises:
+            DatabaseTroubleError: it cannot be written now; nothing is changed.
+        """
+        with self._lock, self._worded():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -101,6 +116,18 @@ class Database:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _worded(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:  # our own: wrong SQL, say
+                raise
+            free_mb = shutil.disk_usage(self.file.parent).free / 1e6
+            msg = f"the database of the node must be written and read: {error}, with {free_mb:.1f} "
+            msg += f"MB free. Make room on the disk of {self.file}, or see why it fails."
+            raise DatabaseTroubleError(msg) from None
 
     def _set_up(self) -> None:
         self._connection.row_factory = sqlite3.Row

@@ -73,12 +73,19 @@ class Intake:
         return len(self._open) >= self.settings.max_waiting_studies
 
     def tell(self) -> int:
-        """Tell the ledger what came since last time; return how many studies that were."""
+        """Tell the ledger what came since last time; return how many studies that were.
+
+        Raises:
+            OSError: the ledger cannot be written; then it is told the next time.
+        """
         with self._lock:
             news, self._news = self._news, set()
-        now = time.time()
-        for study in sorted(news):
-            self._tell(study, now)
+        try:
+            self._tell_all(news)
+        except OSError:
+            with self._lock:
+                self._news |= news
+            raise
         waiting = self.ledger.open_studies()
         with self._lock:
             self._open = waiting | self._news | self._coming.keys()
@@ -86,9 +93,7 @@ class Intake:
 
     def count_all(self) -> None:
         """Let the ledger know what lies on disk, after a start."""
-        now = time.time()
-        for study in self.store.studies():
-            self._tell(study, now)
+        self._tell_all(self.store.studies())
         self.tell()
 
     def remove(self, study: str, reference: str) -> bool:
@@ -101,6 +106,11 @@ class Intake:
             self.ledger.forget_objects(study)
         log("objects removed", reference=reference)
         return True
+
+    def _tell_all(self, studies: Iterable[str]) -> None:
+        now = time.time()
+        for study in sorted(studies):
+            self._tell(study, now)
 
     def _tell(self, study: str, now: float) -> None:
         reference = self.references.name(study)

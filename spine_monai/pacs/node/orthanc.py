@@ -39,13 +39,25 @@ class Orthanc:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
+    def echo(self) -> str:
+        """Return how it answers to what `watch` asks first.
+
+        Raises:
+            RemoteAwayError: it does not answer.
+            RemoteRefusalError: it refuses us, or is no Orthanc.
+        """
+        return f"{self.service.url} answers as Orthanc, at change {self.last_change()}"
+
     def changes(self, since: int, limit: int) -> dict[str, Any]:
         """Return the changes after a number, the oldest first: ``Changes``, ``Last``, ``Done``."""
         return self._json("/changes", {"since": since, "limit": limit})
 
     def last_change(self) -> int:
         """Return the number of the latest change."""
-        return int(self._json("/changes?last", {})["Last"])
+        last = self._json("/changes?last", {}).get("Last")
+        if not isinstance(last, int):
+            raise self._no_orthanc()
+        return last
 
     def sop_class(self, instance: str) -> str | None:
         """Return an instance's SOP class; ``None`` where it is gone."""
@@ -85,9 +97,12 @@ class Orthanc:
                 raise status_error(self.service, answer.status_code)
             content = answer.json()
         if not isinstance(content, dict):
-            msg = f"{self.service.url} must be the REST interface of an Orthanc: it answers "
-            raise RemoteRefusalError(msg + "something else.")
+            raise self._no_orthanc()
         return content
+
+    def _no_orthanc(self) -> RemoteRefusalError:
+        msg = f"{self.service.url} must be the REST interface of an Orthanc: it answers something "
+        return RemoteRefusalError(msg + "else. Check `url`.")
 
     def _get(self, path: str, parameters: Mapping[str, int]) -> bytes | None:
         with worded(self.service):

@@ -125,8 +125,7 @@ class Receiver:
             except FullError as error:
                 raise RefusalError(OUT_OF_RESOURCES, error.kind, str(error)) from None
             except OSError as error:
-                kind = "disk_full" if error.errno in NO_SPACE else "disk_error"
-                raise RefusalError(OUT_OF_RESOURCES, kind, "cannot be written here") from None
+                raise _disk_refusal(error) from None
 
     def _rejected(self, event: Any) -> None:
         asked = event.assoc.requestor.primitive
@@ -198,6 +197,12 @@ def _file_start(meta: Any) -> bytes:
     stream.write(PREAMBLE)
     write_file_meta_info(stream, meta)
     return stream.getvalue()
+
+
+def _disk_refusal(error: OSError) -> RefusalError:
+    if error.errno in NO_SPACE:
+        return RefusalError(OUT_OF_RESOURCES, "disk_full", "the disk of this node is full")
+    return RefusalError(OUT_OF_RESOURCES, "disk_error", "cannot be written here")
 
 
 def _status(code: int, comment: str = "") -> Dataset:

@@ -39,6 +39,12 @@ from spine_monai.workflows.worker import Order
 
 POLL_S = 0.25
 NOTHING = logging.CRITICAL + 1
+NOT_ISOLATED = (
+    "serve.isolate_workers is required, so a worker must be able to leave the network: the system "
+    "lets none. Allow network name spaces (sysctl user.max_user_namespaces and "
+    "user.max_net_namespaces above 0; no RestrictNamespaces= in the unit; in a container a seccomp "
+    "profile with unshare), or set it to auto, which goes on with a warning."
+)
 
 
 class Source(Protocol):
@@ -80,9 +86,7 @@ class Plan:
             self.open_destination(self.destination)
         if self.settings.isolate_workers != "no" and not can_leave_network():
             if self.settings.isolate_workers == "required":
-                msg = "serve.isolate_workers must be auto or no here: the system does not let a "
-                msg += "process leave the network. Allow user name spaces to require it."
-                raise ValueError(msg)
+                raise ValueError(NOT_ISOLATED)
             log("workers keep the network: the system does not let them leave", logging.WARNING)
 
 

@@ -32,11 +32,17 @@ class Faults:
             self._counts[kind] += 1
 
     def tell(self) -> None:
-        """Tell the ledger what was counted since last time."""
+        """Tell the ledger what was counted since last time.
+
+        Raises:
+            OSError: the ledger cannot be written; then it is told the next time.
+        """
         with self._lock:
-            counts, self._counts = self._counts, Counter()
-        for kind, count in sorted(counts.items()):
+            counts = sorted(self._counts.items())
+        for kind, count in counts:
             self.ledger.note_fault(kind, count, time.time())
+            with self._lock:
+                self._counts -= Counter({kind: count})
 
 
 class Settling:

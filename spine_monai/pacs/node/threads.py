@@ -1,13 +1,11 @@
 """The threads of a node: trouble with the disk is waited out, any other trouble ends the node."""
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable
 
 from spine_monai.pacs.node.log import log, without_names
 
-DISK_TROUBLE = (OSError, sqlite3.OperationalError)
 Loop = Callable[[threading.Event], None]
 
 
@@ -45,7 +43,7 @@ class Threads:
         while not self.stop.is_set():
             try:
                 loop(self.stop)
-            except DISK_TROUBLE as error:
+            except OSError as error:  # the database's trouble is one, too
                 reason = without_names(f"{type(error).__name__}: {error}")
                 log("trouble with the disk", logging.ERROR, thread=name, reason=reason)
                 self.stop.wait(self.pause_s)

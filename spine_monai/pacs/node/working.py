@@ -62,17 +62,15 @@ class Bench:
         """What a worker runs."""
         return PROGRAM.format(isolation=self.settings.isolate_workers)
 
-    def begin(self) -> Study | None:
-        """Return the next study, none where none waits; those tried too often are set aside."""
-        while study := self.ledger.claim(time.time()):
-            if study.tries <= self.settings.max_tries:
-                remove_leftovers(self.results / study.reference)
-                (self.order.tries / study.reference).unlink(missing_ok=True)  # the ledger counts
-                log("work begins", reference=study.reference, try_number=study.tries)
-                return study
-            tries = study.tries - 1
-            self.end(study, "poisoned", POISON.format(tries=tries))
-        return None
+    def begin(self, study: Study) -> bool:
+        """Return whether a claimed study is to be done; one tried too often is set aside."""
+        if study.tries > self.settings.max_tries:
+            self.end(study, "poisoned", POISON.format(tries=study.tries - 1))
+            return False
+        remove_leftovers(self.results / study.reference)
+        (self.order.tries / study.reference).unlink(missing_ok=True)  # the ledger counts
+        log("work begins", reference=study.reference, try_number=study.tries)
+        return True
 
     def item(self, study: Study) -> dict[str, Any]:
         """Return a study as a worker takes it."""
@@ -80,27 +78,35 @@ class Bench:
         return {"id": study.reference, "image": ListedStudy(str(folder))}
 
     def conclude(self, study: Study, report: CaseReport) -> None:
-        """Note what came of a study, and let its results be sent."""
+        """Note what came of a study, and let its results be sent.
+
+        The audit comes first: an outcome of which the disk takes no line has not been.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
         if report.status in ("done", "skipped"):
+            seconds = report.duration_s
+            self.audit.write("done", study.reference, objects=study.objects, seconds=seconds)
             state = self.outbox.add(study.uid, self._files(study), self.destination, time.time())
-            self._tell(study, state, "done", seconds=report.duration_s)
+            _tell(study, state, "done", seconds=seconds)
         elif reason := why_ignored(report.reason):
             self.end(study, "ignored", reason)
         else:
             self.end(study, "failed", why_failed(report.reason))
 
     def end(self, study: Study, state: State, reason: str) -> None:
-        """Note that a study goes no further."""
+        """Note that a study goes no further.
+
+        Raises:
+            OSError: the disk cannot be written.
+        """
+        self.audit.write(state, study.reference, objects=study.objects, reason=reason)
         now = self.ledger.finish(study.uid, state, time.time(), reason)
-        self._tell(study, now, state, reason=reason)
+        _tell(study, now, state, reason=reason)
 
     def _files(self, study: Study) -> list[Path]:
         return [self.results / study.reference / CASE_FILES[name] for name in self.settings.formats]
-
-    def _tell(self, study: Study, state: str, outcome: str, **fields: Any) -> None:
-        self.audit.write(outcome, study.reference, objects=study.objects, **fields)
-        level = logging.ERROR if outcome in ("failed", "poisoned") else logging.INFO
-        log(f"work ends: {outcome}", level, reference=study.reference, state=state, **fields)
 
 
 class Hand:
@@ -138,9 +144,11 @@ class Hand:
         while not stop.is_set():
             if worker.process.poll() is not None:
                 return
-            self.study = self.bench.begin()
+            self.study = self.bench.ledger.claim(time.time())
             if self.study is None:
                 stop.wait(POLL_S)
+            elif not self.bench.begin(self.study):
+                self.study = None
             elif not self._do(worker, self.study, stop):
                 return
 
@@ -184,6 +192,11 @@ class Hand:
         reason = without_names(f"{type(error).__name__}: {getattr(error, 'strerror', None)}")
         log("results cannot be written", logging.ERROR, reason=reason)
         stop.wait(self.bench.settings.retry_s)
+
+
+def _tell(study: Study, state: str, outcome: str, **fields: Any) -> None:
+    level = logging.ERROR if outcome in ("failed", "poisoned") else logging.INFO
+    log(f"work ends: {outcome}", level, reference=study.reference, state=state, **fields)
 
 
 def _next_message(worker: Worker, stop: threading.Event) -> Any:

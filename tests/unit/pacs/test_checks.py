@@ -1,5 +1,8 @@
 """Whether a configuration can work, and the exit codes of the commands that ask a PACS."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 import yaml
 from pacs_servers import Certificates, Peer
@@ -38,7 +41,7 @@ def write(tmp_path):
 def test_a_configuration_that_can_work_has_no_faults(tmp_path):
     tls = Certificates(tmp_path).tls()
     watch = {"url": "http://localhost", "authority": tls["authority"]}
-    content = content_of(11112, node={"tls": tls}, watch=watch)
+    content = content_of(11112, node={"tls": tls}, watch=watch, serve={"folder": "node"})
     assert not list(faults_of(PacsConfig.model_validate(content)))
 
 
@@ -54,9 +57,56 @@ def test_each_fault_is_named_by_its_part(tmp_path, monkeypatch):
     assert places == ["remotes.pacs", "node", "pull", "watch"]
 
 
+@pytest.mark.parametrize(
+    ("watch", "fault"),
+    [
+        ({"url": "http://localhost"}, "must have the part `serve`, too"),
+        ({"url": "http://x", "user": "u", "password": {"env": "SPINE_SECRET"}}, "begin with https"),
+    ],
+)
+def test_what_watch_could_not_work_with_is_a_fault(monkeypatch, watch, fault):
+    monkeypatch.setenv("SPINE_SECRET", "Geheim")
+    (said,) = faults_of(PacsConfig.model_validate(content_of(11112, watch=watch)))
+    assert said.startswith("watch: ")
+    assert fault in said
+
+
 def test_who_answers_is_said(peer):
     config = PacsConfig.model_validate(content_of(peer.port))
     assert ask(config, "pacs") == f"PEER at 127.0.0.1:{peer.port} answers C-ECHO"
+
+
+class AnyAnswer(BaseHTTPRequestHandler):
+    """A service that has JSON for whatever is asked, and is no Orthanc."""
+
+    content = b'{"changes": 4711}'
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def stranger():
+    with HTTPServer(("127.0.0.1", 0), AnyAnswer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("content", [b'{"changes": 4711}', b"[]"])
+def test_what_is_no_orthanc_cannot_be_watched(stranger, write, capsys, monkeypatch, content):
+    monkeypatch.setattr(AnyAnswer, "content", content)
+    config = {"watch": {"url": stranger}, "serve": {"folder": "node"}}
+    assert main(["pacs", "check", "--config", write(config)]) == 1
+    assert f"watch: {stranger} must be the REST interface of an Orth" in capsys.readouterr().out
 
 
 def test_an_unknown_remote_is_an_error():
