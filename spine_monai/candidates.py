@@ -54,10 +54,19 @@ def find_candidates(
     """
     kinds = sorted(set(groups))
     places, is_there = _peaks(logits, [_maps_of(kind, groups) for kind in kinds], spacing_mm, count)
-    of_landmark = torch.tensor([kinds.index(kind) for kind in groups], device=logits.device)
-    places, is_there = (of.index_select(1, of_landmark) for of in (places, is_there))
+    of_landmark = [kinds.index(kind) for kind in groups]
+    places, is_there = (_spread(of, of_landmark) for of in (places, is_there))
     log_heat = F.logsigmoid(_highest_near(logits, places, spacing_mm))
     return Candidates(places.to(spacing_mm.dtype), log_heat, is_there)
+
+
+def _spread(values: Tensor, of_landmark: Sequence[int]) -> Tensor:
+    """(B, N, ...) values of each landmark's kind, from (B, T, ...).
+
+    Without an index, which a GPU would wait for.
+    """
+    kinds = values.unbind(1)
+    return torch.stack([kinds[kind] for kind in of_landmark], 1)
 
 
 def _maps_of(kind: int, groups: Sequence[int]) -> slice | list[int]:

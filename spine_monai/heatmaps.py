@@ -267,8 +267,8 @@ def _profile(centres: Tensor, steps: Tensor, size: int) -> Tensor:
 
 def _inside(pixels_ij: Tensor, shape: Sequence[int]) -> Tensor:
     """Centres whose 3 x 3 neighbourhood lies within the image."""
-    last = pixels_ij.new_tensor([shape[0] - 2, shape[1] - 2])
-    return torch.minimum(pixels_ij.clamp_min(1), last)
+    row, column = pixels_ij.unbind(-1)
+    return torch.stack([row.clamp(1, shape[0] - 2), column.clamp(1, shape[1] - 2)], -1)
 
 
 def _uphill(maps: Tensor) -> Tensor:
@@ -289,9 +289,9 @@ def _uphill(maps: Tensor) -> Tensor:
 def _neighbourhoods(maps: Tensor, centres_ij: Tensor) -> Tensor:
     """(..., 9) patches of 3 x 3 pixels about the centres, by rows."""
     width = maps.shape[-1]
-    steps = [i * width + j for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    step = torch.arange(-1, 2, device=maps.device)  # numbers of the host's would be waited for
     row, column = centres_ij.unbind(-1)
-    flat = (row * width + column)[..., None] + centres_ij.new_tensor(steps)
+    flat = (row * width + column)[..., None] + (step[:, None] * width + step).flatten()
     return maps.flatten(-2).gather(-1, flat)
 
 

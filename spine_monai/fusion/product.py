@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spine_monai.fusion.windows import may_look, most_px, read_windows, window_pixels
+from spine_monai.fusion.windows import is_graph, may_look, most_px, read_windows, window_pixels
 from spine_monai.heatmaps import climb, refine_and_rate
 
 CLIMB_MM = 5.0  # a peak of the heatmap further from the product's argmax is another one
 NEGLIGIBLE = 10.0  # minus logarithm of the share of the belief that decoding may overlook
 VANISHED = -80.0  # below it exponentials leave single precision, and take long
 AT_ONCE = 2**18  # pixels that are gone over together, if one map is not larger
+AT_ONCE_ON_GPU = 2**23  # the same where starting an operation takes longer than doing it
 
 
 class Product(NamedTuple):
@@ -216,8 +217,9 @@ def _parts_that_matter(product: Product, temperature: Tensor) -> Iterator[Window
     rows = _needed(crests, least)
     columns = _needed(product.columns, least + product.columns.amax(-1) - crests.amax(-1))
     step = 1
-    if may_look(product.logits):
-        step = max(1, AT_ONCE // (rows[:, 0].numel() * columns.shape[-1]))
+    if not is_graph():
+        at_once = AT_ONCE if may_look(product.logits) else AT_ONCE_ON_GPU
+        step = max(1, at_once // (rows[:, 0].numel() * columns.shape[-1]))
     for first in range(0, landmarks, step):
         some = slice(first, first + step)
         factors_of_some = Product(*(factor[:, some] for factor in product))

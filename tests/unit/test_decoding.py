@@ -8,6 +8,7 @@ import pytest
 import torch
 from benchmark.speed.full_map import decode_alone, decode_jointly
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from spine_monai.fusion import FusionModel, factors
@@ -187,6 +188,54 @@ def test_no_number_is_read_back_off_the_cpu(decoder):
     assert fused.radius95_mm.shape == fused.confidence.shape == (B, N)
     with pytest.raises(RuntimeError, match="meta"):
         fused.confidence.sum().item()
+
+
+class Sent(TorchFunctionMode):
+    """Counts tensors that are made of the host's numbers: a GPU waits for each one."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.count += function in (torch.tensor, torch.Tensor.new_tensor, torch.as_tensor)
+        return function(*args, **(kwargs or {}))
+
+
+class Operations(TorchDispatchMode):
+    """Counts what a GPU would be asked to do, one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("decoder", [model_of(), joint_of()], ids=["alone", "together"])
+def test_hardly_any_number_is_sent_off_the_cpu(decoder):
+    inputs = [values.to("meta") for values in given("smooth")]
+    elsewhere = copy.deepcopy(decoder).to("meta")
+    with Sent() as sent:
+        elsewhere.decode(*inputs)
+    assert sent.count <= 2  # the sigma, which is there already, and the chain's prior
+    with Sent() as sent:
+        inputs[0].new_tensor([1.0])
+    assert sent.count == 1
+
+
+def test_off_the_cpu_more_landmarks_are_no_more_operations():
+    counts = []
+    for landmarks in (5, 11):
+        inputs = [torch.empty(1, landmarks, 512, 512), torch.empty(1, landmarks, 2)]
+        inputs = [values.to("meta") for values in [*inputs, torch.empty(1, 2)]]
+        model = FusionModel(landmarks).to("meta")
+        with Operations() as operations:
+            model.decode(*inputs)
+        counts.append(operations.count)
+    assert counts[0] == counts[1] > 10
 
 
 class Outputs(torch.nn.Module):
