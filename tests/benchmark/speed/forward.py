@@ -7,7 +7,6 @@ really compute, over the fastest convolution or matrix product measured between 
 
 import itertools
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from speed.timing import goal, milliseconds, side_by_side
+from speed.timing import goal, side_by_side
 from spine_monai.fusion import FusionModel
 from spine_monai.heatmaps import ij_from_edge_fractions
 from spine_monai.networks import PlainInferer, prepare
@@ -32,7 +31,6 @@ SLICES = 9  # that the default looks at
 PAPER_REPEATS, DEFAULT_REPEATS = 5, 9
 SHAPES = ((64, 64, 256), (128, 128, 256), (256, 128, 128), (512, 64, 64))  # channels, H, W
 MATRIX_SIDE = 1024
-GPU_BATCHES = (1, 8, 32)
 
 Networks = tuple[nn.Module, nn.Module]
 Batch = dict[str, Tensor]
@@ -51,8 +49,6 @@ def measure() -> dict[str, Any]:
     ]
     if dtype == torch.float32:
         notes.append("This processor has no bfloat16 instructions: nothing is said about bfloat16.")
-    if torch.cuda.is_available():
-        rows += gpu_rows()
     title = "Forward pass of both networks"
     return {"title": title, "rows": rows, "goals": paper_goals, "notes": notes}
 
@@ -261,38 +257,3 @@ def rows_of(
         }
         for name, count in flops.items()
     ]
-
-
-def gpu_rows() -> list[dict[str, Any]]:
-    """Return the paper's pair on the GPU in bfloat16: images a second, share of the matrix rate."""
-    device = torch.device("cuda")
-    networks = [prepare(network, "bfloat16", device) for network in paper_networks()]
-    side = 8 * MATRIX_SIDE
-    matrix = torch.rand(side, side, device=device, dtype=torch.bfloat16)
-    rate = 2 * side**3 / gpu_ms(lambda: matrix @ matrix)
-    one = image_of(1, PAPER_IMAGE).to(device)
-    flops = executed_flops(lambda: [network(one) for network in networks])
-    rows = []
-    for count in GPU_BATCHES:
-        image = image_of(count, PAPER_IMAGE).to(device)
-        ms = gpu_ms(lambda image=image: [network(image) for network in networks])
-        rows.append(
-            {
-                "what": f"paper pair, GPU, bfloat16, batch {count}",
-                "ms": round(ms, 2),
-                "gflop": round(count * flops / 1e9, 1),
-                "share_of_matrix_rate": round(count * flops / ms / rate, 3),
-            }
-        )
-    return rows
-
-
-def gpu_ms(call: Callable[[], object], repeats: int = 9) -> float:
-    """Return the median time of a call on the GPU."""
-
-    def finished() -> None:
-        call()
-        torch.cuda.synchronize()
-
-    times = [milliseconds(finished) for _ in range(3 + repeats)]
-    return statistics.median(times[3:])

@@ -2,8 +2,9 @@
 
     make bench-speed [PARTS="decoding exported"]
 
-Writes docs/benchmarks/speed.json and speed.md. Parts that are not named keep their figures, each
-with the circumstances it was measured in.
+Writes docs/benchmarks/speed.json and speed.md, or the same files in another folder (``--out``).
+Parts that are not named, and that of the GPU where there is none, keep their figures, each with the
+circumstances it was measured in.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import torch
 from speed.page import page
 from spine_monai.workflows.stages import circumstances
 
-FIGURES = Path(__file__).parents[3] / "docs" / "benchmarks" / "speed.json"
+HOME = Path(__file__).parents[3] / "docs" / "benchmarks"
 PARTS = (
     "forward",
     "precision",
@@ -30,6 +32,7 @@ PARTS = (
     "peers",
     "exported",
     "growth",
+    "gpu",
 )
 THREADS = 2
 
@@ -38,23 +41,40 @@ def main() -> None:
     """Measure the named parts, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parts = measure_all(parser.parse_args().parts)
-    known = json.loads(FIGURES.read_text())["parts"] if FIGURES.is_file() else {}
+    parser.add_argument("--out", type=Path, default=HOME, help="folder of speed.json and speed.md")
+    asked = parser.parse_args()
+    write(measure_all(possible(asked.parts)), asked.out)
+
+
+def possible(names: Sequence[str]) -> list[str]:
+    """Return the parts that can be measured here."""
+    if "gpu" in names and not torch.cuda.is_available():
+        print("gpu: skipped, for there is no CUDA device here; its figures stay as they are")
+        return [name for name in names if name != "gpu"]
+    return list(names)
+
+
+def write(parts: dict[str, Any], folder: Path) -> None:
+    """Write the figures and their page; other parts keep those of the folder, or of the docs."""
+    figures = folder / "speed.json"
+    former = figures if figures.is_file() else HOME / "speed.json"
+    known = json.loads(former.read_text())["parts"] if former.is_file() else {}
     merged = {name: part for name in PARTS if (part := (known | parts).get(name))}
     content = {"command": "make bench-speed", "parts": merged}
-    FIGURES.write_text(json.dumps(content, indent=1) + "\n")
-    FIGURES.with_suffix(".md").write_text(page(merged))
-    print(f"figures in {FIGURES}")
+    folder.mkdir(parents=True, exist_ok=True)
+    figures.write_text(json.dumps(content, indent=1) + "\n")
+    figures.with_suffix(".md").write_text(page(merged))
+    print(f"figures in {figures}")
 
 
 def measure_all(names: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of parts, each measured in a fresh process."""
+    """Return the figures of parts, each measured in a fresh process, which may have others."""
     context = multiprocessing.get_context("spawn")
     parts = {}
     for name in names:
         started = time.perf_counter()
-        with context.Pool(1, maxtasksperchild=1) as pool:
-            parts[name] = pool.apply(measure, (name,))
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            parts[name] = pool.submit(measure, name).result()
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
         for one in parts[name].get("goals", []):
             print(f"  {'met   ' if one['is_met'] else 'MISSED'} {json.dumps(one)}", flush=True)

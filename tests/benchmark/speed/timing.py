@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 RELATIONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt}
 
 
@@ -24,10 +26,18 @@ def side_by_side(
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """Return the time of one call in ms."""
+    """Return the time of one call in ms, until a GPU has done what the call asked of it."""
+    finish()
     started = time.perf_counter()
     call()
+    finish()
     return 1000 * (time.perf_counter() - started)
+
+
+def finish() -> None:
+    """Wait for the GPU, where one is in use."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def goal(what: str, reached: float, relation: str, asked: float, unit: str = "") -> dict[str, Any]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from monai.transforms import GenerateHeatmapd
 from torch import Tensor
 
@@ -25,15 +24,12 @@ from spine_monai.workflows.bundle import find_bundle, parse_config
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml")
 STUDIES = 20  # the demo study again and again; about as many as three folds of 28 subjects
 EPOCHS = 3
-PAPER_BATCHES = (1, 8, 32)
 IN_A_ROW = 20
-STEPS = 10
-IS_FAST_BFLOAT16 = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-PRECISION = "bfloat16" if IS_FAST_BFLOAT16 else "float32"
+PRECISION = "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
 
 
 def measure() -> dict[str, Any]:
-    """Return rows and goals of drawing, of the default trainings and, on a GPU, of the paper's."""
+    """Return rows and goals of drawing and of the default trainings, on the processor."""
     rows = [
         drawing((11, 512, 512), batch=1, sigma_px=1.2),  # the paper's
         drawing((13, 256, 128), batch=4, sigma_px=3.0),  # the default training's
@@ -48,8 +44,6 @@ def measure() -> dict[str, Any]:
             rows.append(epoch(name, datalist, Path(folder)))
             share = rows[-1]["network_share"]
             goals.append(goal(f"share of the network in an epoch of {name}", share, ">=", 0.95))
-            if torch.cuda.is_available():
-                rows += [paper_steps(name, datalist, Path(folder), n) for n in PAPER_BATCHES]
     notes = [
         "An epoch is all that the trainer does between two validations; beside it stand as many "
         "bare steps (forward, loss, backward, optimizer) on one batch that is already there.",
@@ -105,9 +99,17 @@ def make_datalist(folder: Path) -> Path:
     return path
 
 
-def epoch(name: str, datalist: Path, folder: Path) -> dict[str, Any]:
-    """Return how long epochs of a training take, and as many steps on one batch in place."""
-    trainer, loader = trainer_of(name, datalist, folder)
+def epoch(name: str, datalist: Path, folder: Path, **values: Any) -> dict[str, Any]:
+    """Return how long epochs of a training take, and as many steps on one batch in place.
+
+    Args:
+        name: of the workflow file.
+        datalist: that it trains on.
+        folder: for what it writes.
+        **values: ids of the file and their new values, beside those of ``trainer_of``.
+    """
+    trainer, loader = trainer_of(name, datalist, folder, **values)
+    precision = values.get("precision", PRECISION)
     batch = trainer.prepare_batch(next(iter(loader)), trainer.state.device)
 
     def real() -> None:
@@ -124,7 +126,7 @@ def epoch(name: str, datalist: Path, folder: Path) -> dict[str, Any]:
 
     times = side_by_side({"real": real, "bare": bare, "load": load}, repeats=EPOCHS, warm_ups=1)
     return {
-        "what": f"{name}, {len(loader)} steps of {loader.batch_size}, {PRECISION}",
+        "what": f"{name}, {len(loader)} steps of {loader.batch_size}, {precision}",
         "epoch_s": times["real"] / 1000,
         "network_alone_s": times["bare"] / 1000,
         "loader_alone_s": times["load"] / 1000,
@@ -133,9 +135,13 @@ def epoch(name: str, datalist: Path, folder: Path) -> dict[str, Any]:
 
 
 def trainer_of(name: str, datalist: Path, folder: Path, **values: Any) -> tuple[Any, Any]:
-    """Return the trainer of a workflow file and its loader, but for the validation."""
+    """Return the trainer of a workflow file and its loader, but for the validation.
+
+    It runs on the processor, unless the values say otherwise.
+    """
     given = {"datalist": str(datalist), "output_dir": str(folder / name), "epochs": 100}
-    parser = parse_config(find_bundle(), name, precision=PRECISION, **given)
+    given |= {"device": "$torch.device('cpu')", "precision": PRECISION}
+    parser = parse_config(find_bundle(), name, **given)
     parser.update(values)
     handlers = parser.get()["train"]["handlers"]
     handlers[:] = [h for h in handlers if h["_target_"] != "ValidationHandler"]
@@ -149,23 +155,3 @@ def step(trainer: Any, image: Tensor, label: Tensor) -> None:
     trainer.optimizer.zero_grad(set_to_none=True)
     trainer.loss_function(trainer.inferer(image, trainer.network), label).backward()
     trainer.optimizer.step()
-
-
-def paper_steps(name: str, datalist: Path, folder: Path, size: int) -> dict[str, Any]:
-    """Return the training steps a second of a network of the paper's size, bfloat16, on the GPU."""
-    file = find_bundle() / "configs" / "variants" / "paper.yaml"
-    paper = yaml.safe_load(file.read_text(encoding="utf-8"))
-    trainer, _ = trainer_of(name, datalist, folder, **paper | {"precision": "bfloat16"})
-    batch = {"image": torch.rand(size, 1, 512, 512), "label": torch.rand(size, 11, 2)}
-    on_gpu = trainer.prepare_batch(batch, trainer.state.device)
-
-    def steps() -> None:
-        for _ in range(STEPS):
-            step(trainer, *on_gpu)
-        torch.cuda.synchronize()
-
-    times = side_by_side({"steps": steps}, repeats=3, warm_ups=1)
-    return {
-        "what": f"{name}, the paper's network, batch {size}, bfloat16",
-        "steps_a_second": 1000 * STEPS / times["steps"],
-    }
