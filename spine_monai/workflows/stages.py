@@ -101,17 +101,38 @@ def cross_validate(
         raise ValueError(msg)
     for fold in folds:
         for network in networks:
-            if (bundle / "predictions" / network / f"fold-{fold}.npz").is_file():
-                continue
-            place = bundle / "runs" / network / f"fold-{fold}"
-            own = {
-                "train_folds": [other for other in folds if other != fold],
-                "val_folds": [fold],
-                "output_dir": str(place),
-                "weights": str(place / "model.pt"),
-            }
-            logger.info("%s network, held out: fold %d", network, fold)
-            run_stage(bundle, f"train_{network}.yaml", {**values, **own}, run_id="training")
+            hold_out(bundle, network, fold, folds, values)
+
+
+def hold_out(
+    bundle: Path, network: str, fold: int, folds: Sequence[int], values: Mapping[str, Any]
+) -> None:
+    """Train a network without one fold and store its predictions on it, unless they are there.
+
+    Args:
+        bundle: as for ``cross_validate``.
+        network: ``coordinates`` or ``heatmap``.
+        fold: held out.
+        folds: numbers of all folds.
+        values: ids of the workflow files and their values; ``train_folds`` among them trains on
+            fewer than all the others.
+    """
+    if prediction_file(bundle, network, fold).is_file():
+        return
+    place = bundle / "runs" / network / f"fold-{fold}"
+    own = {
+        "val_folds": [fold],
+        "output_dir": str(place),
+        "weights": str(place / "model.pt"),
+    }
+    others = {"train_folds": [other for other in folds if other != fold]}
+    logger.info("%s network, held out: fold %d", network, fold)
+    run_stage(bundle, f"train_{network}.yaml", {**others, **values, **own}, run_id="training")
+
+
+def prediction_file(bundle: Path, network: str, fold: int) -> Path:
+    """Return where a network's predictions on a held-out fold lie."""
+    return bundle / "predictions" / network / f"fold-{fold}.npz"
 
 
 def _on_all_folds(

@@ -1,36 +1,40 @@
 """Every method on the same folds: cross-validated networks, then decoders compared in seconds.
 
-    make bench-accuracy DATA=<folder of case folders with cases.csv> [ARMS="default scn"]
+    make bench-accuracy DATA=<folder of case folders with cases.csv> [ARMS="default scn"] [JOBS=2]
 
 Networks are trained once for each fold and kept under --work, so an interrupted run goes on, and a
-second run only decodes. Writes docs/benchmarks/accuracy.json; tests/benchmark/accuracy_page.py
-makes the tables and pictures from it and from the kept predictions.
+second run only decodes. Writes docs/benchmarks/accuracy.json, where rows of arms that are not named
+stay as they are; tests/benchmark/accuracy_page.py makes the tables and pictures from it and from
+the kept predictions.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accuracy_arms import ARMS, AVERAGED, BOTH, train_arms
 from confidence import fold_records, summarize_confidence
 from numpy.typing import NDArray
 from torch import Tensor
 
 from spine_monai.data import datalist_from_markups, read_datalist, write_datalist
 from spine_monai.data.predictions import fusion_items
+from spine_monai.files import write_text
 from spine_monai.heatmaps import decode_argmax, decode_heatmaps
 from spine_monai.joint import JointFusion
 from spine_monai.landmarks import HIT_RADIUS_MM, LUMBAR11, LUMBAR13
 from spine_monai.metrics import BOOTSTRAP_SAMPLES, CaseResult, summarize
+from spine_monai.numerical import decode_expectation
 from spine_monai.workflows.arms import case_result, fit_without
-from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.fitting import decode_item
-from spine_monai.workflows.stages import circumstances, cross_validate, prepare_bundle
+from spine_monai.workflows.stages import circumstances
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "accuracy.json"
@@ -41,26 +45,6 @@ ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 Points = NDArray[np.float64]
 Item = Mapping[str, Any]
 Decoder = Callable[[Item, JointFusion], Tensor]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to train: a variant, the networks it trains, and what it is called in the table."""
-
-    variant: str | None
-    networks: tuple[str, ...]
-    title: str
-
-
-ARMS = {
-    "default": Arm(None, ("coordinates", "heatmap"), "window at one scale, DynUNet"),
-    "whole_image": Arm("whole_image", ("heatmap",), "whole image squeezed, DynUNet"),
-    "xception_fc": Arm("xception_fc", ("coordinates",), "Xception + FC, the paper's recipe"),
-    "fcn": Arm("fcn", ("heatmap",), "window at one scale, FCN-8s"),
-    "scn": Arm("scn", ("heatmap",), "window at one scale, SpatialConfiguration-Net"),
-    "hourglass": Arm("hourglass", ("heatmap",), "window at one scale, stacked hourglass"),
-    "hrnet": Arm("hrnet", ("heatmap",), "window at one scale, HRNet"),
-}
 
 
 def main() -> None:
@@ -74,20 +58,10 @@ def main() -> None:
     items = datalist_from_markups([options.data], LUMBAR11, options.data / "cases.csv")
     write_datalist(items, datalist, LUMBAR11.name)
     if not options.decode_only:
-        for name in options.arms:
-            train_arm(name, options.work, datalist)
-    figures = circumstances("make bench-accuracy DATA=<folder>", []) | {"rows": {}, "cases": {}}
-    records: list[Any] = []
-    for row, results in decode_all(options.work, datalist, records):
-        print_row(row, results)
-        figures["rows"][row] = summarize(results, LUMBAR11) | without_flagged(results)
-        figures["cases"][row] = {
-            r.case: r.in_plane_errors(LUMBAR11).round(2).tolist() for r in results
-        }
-    figures["differences"] = differences(figures["cases"])
-    figures["confidence"] = summarize_confidence(records)
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps(figures, indent=1) + "\n")
+        values = {"precision": options.precision} if options.precision else {}
+        train_arms(options.arms, options.work, datalist, options.jobs, **values)
+    if not options.train_only:
+        decode_arms([*options.arms, *AVERAGED], options.work, datalist, options.jobs)
 
 
 def parse() -> argparse.Namespace:
@@ -96,97 +70,127 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "bench_output")
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--jobs", type=int, default=1, help="trainings or decodings at a time")
+    parser.add_argument("--precision", help="of the trainings, where bfloat16 is emulated: float32")
     parser.add_argument("--decode-only", action="store_true", help="train nothing")
+    parser.add_argument("--train-only", action="store_true", help="decode nothing")
     return parser.parse_args()
 
 
-def train_arm(name: str, work: Path, datalist: Path) -> None:
-    """Cross-validate one arm's networks, but for folds that are there."""
-    arm, root = ARMS[name], work / name
-    if not (root / "configs").is_dir():
-        prepare_bundle(find_bundle(None), root, arm.variant)
-    folds = sorted({item["fold"] for item in read_datalist(datalist)})
-    values = {
-        "datalist": str(datalist.resolve()),
-        "coordinates_dir": str(work / "default" / "predictions" / "coordinates"),
-    }
-    cross_validate(root, folds, values, arm.networks)
-
-
-def decode_all(
-    work: Path, datalist: Path, records: list[Any]
-) -> Iterator[tuple[str, list[CaseResult]]]:
-    """Yield each row's name and results, for every arm whose predictions are complete.
-
-    The default's records of confidence are added to ``records``.
-    """
-    references = {item["id"]: item["points_lps"] for item in read_datalist(datalist)}
-    subjects = {item["subject"] for item in read_datalist(datalist)}
-    default = work / "default" / "predictions"
-    for name, arm in ARMS.items():
-        own = {n: work / name / "predictions" / n for n in arm.networks}
-        try:
-            items = fusion_items(
-                own.get("heatmap", default / "heatmap"),
-                own.get("coordinates", default / "coordinates"),
-            )
-        except ValueError:
-            continue
-        if {item["subject"] for item in items} != subjects:
-            continue
-        own_records = records if name == "default" else []
-        yield from decode_arm(name, work / name, items, references, own_records)
+def decode_arms(names: Sequence[str], work: Path, datalist: Path, jobs: int) -> None:
+    """Decode the arms whose predictions are complete; write their rows beside the others'."""
+    figures = json.loads(OUTPUT.read_text()) if OUTPUT.is_file() else {"rows": {}, "cases": {}}
+    figures |= circumstances("make bench-accuracy DATA=<folder>", [])
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        running = [pool.submit(decode_arm, name, work, datalist) for name in names]
+        for future in running:
+            rows, confidence = future.result()
+            for row, results in rows.items():
+                print_row(row, results)
+                figures["rows"][row] = summarize(results, LUMBAR11) | without_flagged(results)
+                figures["cases"][row] = {
+                    r.case: r.in_plane_errors(LUMBAR11).round(2).tolist() for r in results
+                }
+            figures |= {"confidence": confidence} if confidence else {}
+    figures["differences"] = differences(figures["cases"])
+    write_text(OUTPUT, json.dumps(figures, indent=1) + "\n")
 
 
 def decode_arm(
-    name: str,
-    bundle: Path,
-    items: Sequence[Item],
-    references: Mapping[str, Any],
-    records: list[Any],
-) -> Iterator[tuple[str, list[CaseResult]]]:
-    """Yield the rows of one arm; for each fold everything fitted is fitted on the others."""
+    name: str, work: Path, datalist: Path
+) -> tuple[dict[str, list[CaseResult]], dict[str, Any]]:
+    """Return an arm's rows, none if its predictions are not complete, and the default's confidence.
+
+    For each fold everything fitted is fitted on the others.
+    """
+    torch.set_num_threads(1)
+    references = {item["id"]: item["points_lps"] for item in read_datalist(datalist)}
+    items = items_of(name, work, {item["subject"] for item in read_datalist(datalist)})
     decoders = decoders_of(name)
     results: dict[str, list[CaseResult]] = {row: [] for row in decoders}
+    records: list[Any] = []
     for fold in sorted({item["fold"] for item in items}):
-        held_out = {item["subject"] for item in items if item["fold"] == fold}
-        joint = fit_arm(bundle, held_out)
+        own = [item for item in items if item["fold"] == fold]
+        joint = fit_arm(work / name, {item["subject"] for item in own})
         if name == "default":
-            own = [item for item in items if item["fold"] == fold]
             records += fold_records(joint, own, [i for i in items if i["fold"] != fold])
-        for item in (i for i in items if i["fold"] == fold and i["is_whole"]):
+        for item in (item for item in own if item["is_whole"]):
             for row, decode in decoders.items():
-                points = decode(item, joint).double().numpy()[ROWS]
+                points = decode(item, joint).double().numpy()
+                points = points[ROWS] if len(points) == len(LUMBAR13.names) else points
                 results[row].append(case_result(item, points, references[item["id"]]))
-    yield from results.items()
+    return results if items else {}, summarize_confidence(records) if records else {}
+
+
+def items_of(name: str, work: Path, subjects: set[str]) -> list[dict[str, Any]]:
+    """Return an arm's pairs of predictions; none unless every subject is there."""
+    folders = folders_of(work / name)
+    if name in AVERAGED:
+        average(name, work)
+    try:
+        items = fusion_items(folders["heatmap"], folders["coordinates"])
+    except ValueError:
+        return []
+    is_complete = {item["subject"] for item in items} == subjects
+    return items if is_complete and name_has_own(work / name) else []
+
+
+def name_has_own(bundle: Path) -> bool:
+    """Return whether an arm has predictions of its own."""
+    return any((bundle / "predictions").glob("*/fold-*.npz"))
+
+
+def folders_of(bundle: Path) -> dict[str, Path]:
+    """Return where an arm's predictions lie; what it did not train is the default's."""
+    default = bundle.parent / "default" / "predictions"
+    own = {network: bundle / "predictions" / network for network in BOTH}
+    return {n: own[n] if n in trained_by(bundle.name) else default / n for n in BOTH}
+
+
+def trained_by(name: str) -> tuple[str, ...]:
+    """Return the networks of an arm."""
+    return BOTH if name in AVERAGED else ARMS[name].networks
+
+
+def average(name: str, work: Path) -> None:
+    """Write the mean outputs of several arms' networks, fold by fold, where all are there."""
+    for network in BOTH:
+        first, *others = (work / member / "predictions" / network for member in AVERAGED[name])
+        for file in sorted(first.glob("fold-*.npz")):
+            if not all((folder / file.name).is_file() for folder in others):
+                continue
+            parts = [dict(np.load(folder / file.name)) for folder in (first, *others)]
+            mean = np.mean([part["outputs"].astype(np.float32) for part in parts], 0)
+            target = work / name / "predictions" / network / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(target, **parts[0] | {"outputs": mean.astype(np.float16)})
 
 
 def fit_arm(bundle: Path, held_out: set[str]) -> JointFusion:
-    """Fit an arm's fusion without a fold; the other network's predictions are the default's."""
-    default = bundle.parent / "default" / "predictions"
-    values = {}
-    for network in ("heatmap", "coordinates"):
-        own = bundle / "predictions" / network
-        values[f"{network}_predictions"] = str(own if own.is_dir() else default / network)
-    return fit_without(bundle, held_out, **values)
+    """Fit an arm's fusion without a fold."""
+    folders = folders_of(bundle)
+    values = {f"{network}_predictions": str(folder) for network, folder in folders.items()}
+    with_configs = bundle if (bundle / "configs").is_dir() else bundle.parent / "default"
+    return fit_without(with_configs, held_out, **values)
 
 
 def decoders_of(name: str) -> dict[str, Decoder]:
     """Return the rows that an arm gives."""
-    if "heatmap" not in ARMS[name].networks:
-        return {f"{name}: coordinates": coordinates}
-    rows: dict[str, Decoder] = {
-        f"{name}: heatmap": heatmap,
-        f"{name}: product, learned sigma": learned_product,
-        f"{name}: chain": chain,
-    }
-    if name != "default":
-        return rows
-    rows = {f"{name}: coordinates": coordinates} | rows
-    rows[f"{name}: heatmap, whole pixels"] = whole_pixels
-    rows[f"{name}: chain without coordinates"] = chain_without_coordinates
-    for sigma_mm in SIGMAS_MM:
-        rows[f"{name}: product, sigma {sigma_mm:g} mm"] = product_with(sigma_mm)
+    if name == "dsnt":  # no probabilities: their scale was never learned
+        return {"dsnt: argmax": whole_pixels, "dsnt: expectation": expectation}
+    networks = trained_by(name)
+    rows: dict[str, Decoder] = {}
+    if "coordinates" in networks:
+        rows[f"{name}: coordinates"] = coordinates
+    if "heatmap" in networks:
+        rows[f"{name}: heatmap"] = heatmap
+        rows[f"{name}: product, learned sigma"] = learned_product
+    rows[f"{name}: chain"] = chain
+    if name == "default":
+        rows["default: heatmap, whole pixels"] = whole_pixels
+        rows["default: chain without coordinates"] = chain_without_coordinates
+        for sigma_mm in SIGMAS_MM:
+            rows[f"default: product, sigma {sigma_mm:g} mm"] = product_with(sigma_mm)
     return rows
 
 
@@ -204,6 +208,11 @@ def heatmap(item: Item, _joint: JointFusion) -> Tensor:
 def whole_pixels(item: Item, _joint: JointFusion) -> Tensor:
     """Each heatmap's argmax."""
     return decode_argmax(item["image"])
+
+
+def expectation(item: Item, _joint: JointFusion) -> Tensor:
+    """The mean place of each map's softmax."""
+    return decode_expectation(item["image"].double())
 
 
 def learned_product(item: Item, joint: JointFusion) -> Tensor:

@@ -24,7 +24,7 @@ from spine_monai.workflows.training import run_training
 
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
 WORKFLOWS = (*TRAININGS, "inference.yaml")
-HEATMAP_VARIANTS = ("fcn", "hourglass", "hrnet", "scn")
+HEATMAP_VARIANTS = ("dsnt", "fcn", "hourglass", "hrnet", "scn")
 VARIANTS = ("paper", "whole_image", "xception_fc", *HEATMAP_VARIANTS)
 
 

@@ -1,0 +1,74 @@
+"""Numerical coordinate regression: a heatmap's point is its expectation, not its peak.
+
+Source: Nibali 2018, arXiv 1801.07372 (DSNT).
+"""
+
+import torch
+from torch import Tensor, nn
+
+TINY = 1e-12  # probability; keeps logarithms finite
+
+
+def decode_expectation(logits: Tensor) -> Tensor:
+    """Return the mean place of each map's softmax.
+
+    Args:
+        logits: (..., H, W) network output.
+
+    Returns:
+        (..., 2) points_ij in pixels.
+    """
+    return _mean_ij(_softmax(logits))
+
+
+class NumericalCoordinateLoss(nn.Module):
+    """Distance of the expectation from the target's, and divergence of the map from the target.
+
+    A map that is not annotated (NaN) or empty, for its landmark is out of view, is left out.
+
+    Args:
+        divergence_weight: of the Jensen-Shannon divergence beside the squared distance.
+    """
+
+    def __init__(self, divergence_weight: float = 1.0) -> None:
+        super().__init__()
+        self.divergence_weight = divergence_weight
+
+    def forward(self, logits: Tensor, heatmaps: Tensor) -> Tensor:
+        """Return the mean over the landmarks in view.
+
+        Args:
+            logits: (B, N, H, W) network output.
+            heatmaps: (B, N, H, W) drawn targets of any height; NaN where not annotated.
+        """
+        mass = heatmaps.sum((-2, -1))  # of NaN where not annotated
+        is_seen = mass > TINY
+        if not bool(is_seen.any()):
+            return logits.sum() * 0.0
+        target = heatmaps[is_seen] / mass[is_seen][:, None, None]
+        found = _softmax(logits[is_seen])
+        half_sizes = logits.new_tensor([logits.shape[-2] / 2, logits.shape[-1] / 2])
+        distance = ((_mean_ij(found) - _mean_ij(target)) / half_sizes).square().sum(-1)
+        return (distance + self.divergence_weight * _divergence(found, target)).mean()
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    return logits.flatten(-2).softmax(-1).view(logits.shape)
+
+
+def _mean_ij(shares: Tensor) -> Tensor:
+    """(..., 2) mean place of maps that sum to 1."""
+    rows = torch.arange(shares.shape[-2], dtype=shares.dtype, device=shares.device)
+    columns = torch.arange(shares.shape[-1], dtype=shares.dtype, device=shares.device)
+    return torch.stack([shares.sum(-1) @ rows, shares.sum(-2) @ columns], -1)
+
+
+def _divergence(first: Tensor, second: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of maps that sum to 1."""
+    middle = (first + second) / 2
+    return (_relative_entropy(first, middle) + _relative_entropy(second, middle)) / 2
+
+
+def _relative_entropy(shares: Tensor, others: Tensor) -> Tensor:
+    ratio = shares.clamp_min(TINY).log() - others.clamp_min(TINY).log()
+    return (shares * ratio).sum((-2, -1))

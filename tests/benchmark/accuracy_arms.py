@@ -1,0 +1,205 @@
+"""What the accuracy bench trains: its arms, and several trainings at a time.
+
+An arm is a configuration of one or both networks, trained without each fold in turn. A heatmap
+network is shown windows that coordinates place, so it waits for the default's coordinates of its
+fold.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spine_monai.data import read_datalist
+from spine_monai.heatmaps import paper_amplitude
+from spine_monai.workflows.bundle import find_bundle
+from spine_monai.workflows.stages import hold_out, prediction_file, prepare_bundle
+
+logger = logging.getLogger("spine_monai.bench")
+
+BOTH = ("coordinates", "heatmap")
+CENTRED = {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": "@window_size"}
+STRETCHED = {"_target_": "ScaleIntensityd", "keys": "image"}
+STEPS = {"coordinates": 170, "heatmap": 80}  # epochs on three folds; fewer folds get more
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train.
+
+    Args:
+        title: what it is called in the tables.
+        networks: that it trains; the other one's predictions are the default's.
+        variant: overlay of the bundle.
+        values: ids of the workflow files that it changes, by network.
+        folds: of the three others, how many it trains on.
+    """
+
+    title: str
+    networks: tuple[str, ...] = ("heatmap",)
+    variant: str | None = None
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    folds: int = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: an arm's network without a fold."""
+
+    arm: str
+    network: str
+    fold: int
+
+
+def fewer_subjects(folds: int) -> Arm:
+    """Return the default heatmap network trained on fewer folds, with as many steps."""
+    values = {"heatmap": {"epochs": STEPS["heatmap"] * 3 // folds}}
+    return Arm(f"{7 * folds} training subjects", values=values, folds=folds)
+
+
+def other_seed(seed: int) -> Arm:
+    """Return the default pair from another start."""
+    return Arm(f"the default from seed {seed}", BOTH, values={n: {"seed": seed} for n in BOTH})
+
+
+def without_equalization() -> Arm:
+    """Return the default heatmap network on grey values as they are, stretched to 0 to 1."""
+    loading = [
+        {"_target_": "spine_monai.transforms.LoadSpineStudyd", "keys": "image"},
+        {"_target_": "spine_monai.transforms.SagittalSliced", "keys": "image"},
+    ]
+    scale = {"_target_": "spine_monai.transforms.PhysicalScaled", "keys": "image"}
+    steps = [*loading, STRETCHED, scale | {"spacing_mm": "@spacing_mm"}]
+    return Arm("without equalization", values={"heatmap": {"preprocessing": steps}})
+
+
+PAPER = {
+    "coordinates": {"epochs": 1000, "precision": "bfloat16"},
+    "heatmap": {"epochs": 400, "precision": "bfloat16"},
+}
+ARMS = {
+    "default": Arm("window at one scale, DynUNet", BOTH),
+    "xception_fc": Arm("Xception + FC, the paper's recipe", ("coordinates",), "xception_fc"),
+    "whole_image": Arm("whole image squeezed, DynUNet", variant="whole_image"),
+    "fcn": Arm("window at one scale, FCN-8s", variant="fcn"),
+    "scn": Arm("window at one scale, SpatialConfiguration-Net", variant="scn"),
+    "hourglass": Arm("window at one scale, stacked hourglass", variant="hourglass"),
+    "hrnet": Arm("window at one scale, HRNet", variant="hrnet"),
+    "paper": Arm("the paper's pair at full size", BOTH, "paper", PAPER),
+    "dsnt": Arm("numerical coordinate regression", variant="dsnt"),
+    "seed_1": other_seed(1),
+    "seed_2": other_seed(2),
+    "no_augmentation": Arm(
+        "without augmentation", values={"heatmap": {"augmentation": [CENTRED], "field_of_view": []}}
+    ),
+    "no_equalization": without_equalization(),
+    "subjects_14": fewer_subjects(2),
+    "subjects_7": fewer_subjects(1),
+    "narrow": Arm("targets of 1 px", values={"heatmap": {"target_sigma_px": 1.0}}),
+    "broad": Arm("targets of 5 px", values={"heatmap": {"target_sigma_px": 5.0}}),
+    "second_form": Arm(
+        "targets of the paper's second form",
+        values={"heatmap": {"target_amplitude": paper_amplitude(3.0, 10.0)}},
+    ),
+    "longer": Arm(
+        "three times as many steps",
+        BOTH,
+        values={network: {"epochs": 3 * epochs} for network, epochs in STEPS.items()},
+    ),
+    "larger_coordinates": Arm(
+        "wider Xception on a finer canvas",
+        ("coordinates",),
+        values={"coordinates": {"coordinates_width": 0.75, "coordinates_input_size": 224}},
+    ),
+}
+AVERAGED = {"seeds": ("default", "seed_1", "seed_2")}  # a row of three networks, not trained
+
+
+def train_arms(
+    names: Sequence[str], work: Path, datalist: Path, jobs: int = 1, **values: Any
+) -> None:
+    """Train what is not there yet, so many networks at a time; a failed one fails the others last.
+
+    Args:
+        names: arms, in order of importance.
+        work: gets a bundle an arm.
+        datalist: cases with landmarks and folds.
+        jobs: trainings at a time.
+        **values: ids of the workflow files that differ from every arm's, such as ``precision``.
+
+    Raises:
+        RuntimeError: some training failed; the others are finished.
+    """
+    folds = sorted({item["fold"] for item in read_datalist(datalist)})
+    for name in names:
+        if not (work / name / "configs").is_dir():
+            prepare_bundle(find_bundle(None), work / name, ARMS[name].variant)
+    waiting = [job for name in names for job in jobs_of(name, folds) if not is_done(work, job)]
+    failed, running = [], dict[Future[None], Job]()
+    start = partial(train_one, work=work, datalist=datalist, threads=max(1, 2 // jobs), **values)
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        while waiting or running:
+            ready = [job for job in waiting if is_ready(work, job)][: jobs - len(running)]
+            waiting = [job for job in waiting if job not in ready]
+            running |= {pool.submit(start, job, folds=folds): job for job in ready}
+            if not running:
+                msg = f"the default's coordinates must be trained first: {waiting[0]} needs them."
+                raise RuntimeError(msg)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                if future.exception():
+                    logger.error("%s: %r", job, future.exception())
+                    failed.append(job)
+    if failed:
+        msg = f"every training must end: {len(failed)} failed, the first {failed[0]}. See above."
+        raise RuntimeError(msg)
+
+
+def jobs_of(name: str, folds: Sequence[int]) -> list[Job]:
+    """Return an arm's trainings, coordinates first."""
+    return [Job(name, network, fold) for network in ARMS[name].networks for fold in folds]
+
+
+def is_done(work: Path, job: Job) -> bool:
+    """Return whether a training's predictions are there."""
+    return prediction_file(work / job.arm, job.network, job.fold).is_file()
+
+
+def is_ready(work: Path, job: Job) -> bool:
+    """Return whether what places the windows of a training is there."""
+    return job.network == "coordinates" or is_done(
+        work, Job(placed_by(job.arm), "coordinates", job.fold)
+    )
+
+
+def placed_by(name: str) -> str:
+    """Return the arm whose coordinates place an arm's windows; others for other landmarks."""
+    return name if name == "paper" else "default"
+
+
+def train_one(
+    job: Job, work: Path, datalist: Path, folds: Sequence[int], *, threads: int = 2, **values: Any
+) -> None:
+    """Train one network without a fold."""
+    if not logger.hasHandlers():  # a process of the pool
+        logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+        logging.getLogger("spine_monai").setLevel(logging.INFO)
+    arm = ARMS[job.arm]
+    others = [fold for fold in folds if fold != job.fold]
+    at = others.index(min(others, key=lambda fold: (fold - job.fold) % len(folds)))
+    placing = work / placed_by(job.arm) / "predictions" / "coordinates"
+    given = {
+        "datalist": str(datalist.resolve()),
+        "coordinates_dir": str(placing.resolve()),
+        "train_folds": (others[at:] + others[:at])[: arm.folds],
+        **arm.values.get(job.network, {}),
+        **values,
+    }
+    torch.set_num_threads(threads)
+    hold_out(work / job.arm, job.network, job.fold, folds, given)

@@ -1,0 +1,89 @@
+"""The accuracy benchmark: what it trains, in which order, and what travels of its predictions."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from spine_monai.heatmaps import decode_heatmaps, encode_heatmaps
+
+BENCHMARK = Path(__file__).parents[1] / "benchmark"
+
+
+@pytest.fixture
+def arms(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARK))
+    return importlib.import_module("accuracy_arms")
+
+
+@pytest.fixture
+def packing(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARK))
+    return importlib.import_module("packing")
+
+
+def store(path, outputs, **others):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, outputs=outputs, ids=np.array(["a"]), **others)
+    return path
+
+
+def test_packed_heatmaps_keep_their_peaks(packing, tmp_path):
+    points = torch.tensor([[[20.3, 31.8], [40.6, 12.1]]])
+    logits = encode_heatmaps(points, (64, 48), 3.0).clamp(1e-6, 0.9).logit()
+    source = store(
+        tmp_path / "work" / "a" / "predictions" / "heatmap" / "fold-0.npz", logits.half()
+    )
+    packing.pack(source, tmp_path / "small.npz")
+    packing.unpack(tmp_path / "small.npz", tmp_path / "back.npz")
+    back = np.load(tmp_path / "back.npz")
+    assert back["outputs"].shape == (1, 2, 64, 48)
+    assert back["outputs"].dtype == np.float16
+    kept = decode_heatmaps(torch.from_numpy(back["outputs"]).double().sigmoid())
+    assert torch.allclose(
+        kept.float(), decode_heatmaps(logits.double().sigmoid()).float(), atol=0.1
+    )
+    assert back["ids"].tolist() == ["a"]
+
+
+def test_coordinates_travel_as_they_are(packing, tmp_path):
+    outputs = np.random.default_rng(0).random((1, 13, 2)).astype(np.float16)
+    source = store(tmp_path / "fold-0.npz", outputs)
+    packing.pack(source, tmp_path / "small.npz")
+    packing.unpack(tmp_path / "small.npz", tmp_path / "back.npz")
+    assert (np.load(tmp_path / "back.npz")["outputs"] == outputs).all()
+
+
+def test_heatmaps_wait_for_the_coordinates_that_place_them(arms, tmp_path):
+    job = arms.Job("scn", "heatmap", 2)
+    assert not arms.is_ready(tmp_path, job)
+    store(tmp_path / "default" / "predictions" / "coordinates" / "fold-2.npz", np.zeros(3))
+    assert arms.is_ready(tmp_path, job)
+    assert arms.is_ready(tmp_path, arms.Job("paper", "coordinates", 1))
+
+
+def test_nothing_is_trained_twice(arms, tmp_path):
+    job = arms.Job("default", "coordinates", 2)
+    assert not arms.is_done(tmp_path, job)
+    store(tmp_path / "default" / "predictions" / "coordinates" / "fold-2.npz", np.zeros(3))
+    assert arms.is_done(tmp_path, job)
+
+
+@pytest.mark.parametrize(("arm", "expected"), [("default", 3), ("subjects_14", 2), ("narrow", 3)])
+def test_a_fold_is_trained_on_others_only(arms, monkeypatch, tmp_path, arm, expected):
+    given = {}
+    monkeypatch.setattr(arms, "hold_out", lambda *_args: given.update(_args[-1]))
+    for fold in range(4):
+        arms.train_one(arms.Job(arm, "heatmap", fold), tmp_path, tmp_path / "d.json", range(4))
+        assert len(set(given["train_folds"])) == expected
+        assert fold not in given["train_folds"]
+
+
+def test_every_arm_names_ids_that_its_workflow_has(arms):
+    from spine_monai.workflows.bundle import find_bundle, parse_config
+
+    for arm in arms.ARMS.values():
+        for network in arm.values:
+            parse_config(find_bundle(), f"train_{network}.yaml", **arm.values[network])
