@@ -52,7 +52,8 @@ check: $(READY)  ## lint, format, types, spelling, layers
 	$(BIN)/python -m pytest -q tests/unit/test_layers.py
 
 bench-accuracy: $(READY)  ## cross-validate every method on DATA (hours); then tables and pictures
-	$(BIN)/python tests/benchmark/accuracy.py --data $(DATA) $(if $(ARMS),--arms $(ARMS))
+	$(BIN)/python tests/benchmark/accuracy.py --data $(DATA) $(if $(ARMS),--arms $(ARMS)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(PREDICTIONS),--predictions $(PREDICTIONS))
 	$(BIN)/python tests/benchmark/cost.py
 	$(BIN)/python tests/benchmark/robustness.py
 	$(BIN)/python tests/benchmark/accuracy_page.py

@@ -3,9 +3,10 @@
     make bench-accuracy DATA=<folder of case folders with cases.csv> [ARMS="default scn"] [JOBS=2]
 
 Networks are trained once for each fold and kept under --work, so an interrupted run goes on, and a
-second run only decodes. Writes docs/benchmarks/accuracy.json, where rows of arms that are not named
-stay as they are; tests/benchmark/accuracy_page.py makes the tables and pictures from it and from
-the kept predictions.
+second run only decodes. `--predictions docs/benchmarks/predictions` begins with those that are kept
+there, of the 28 subjects that the page names. Writes docs/benchmarks/accuracy.json, where rows of
+arms that are not named stay as they are; tests/benchmark/accuracy_page.py makes the tables and
+pictures from it and from the kept predictions.
 """
 
 import argparse
@@ -17,17 +18,19 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import augmented
 import numpy as np
 import torch
 from accuracy_arms import ARMS, AVERAGED, BOTH, train_arms
 from confidence import fold_records, summarize_confidence
 from numpy.typing import NDArray
+from packing import unpack_missing
 from torch import Tensor
 
 from spine_monai.data import datalist_from_markups, read_datalist, write_datalist
-from spine_monai.data.predictions import fusion_items
+from spine_monai.data.predictions import UNCUT, fusion_items, load_predictions
 from spine_monai.files import write_text
-from spine_monai.heatmaps import decode_argmax, decode_heatmaps
+from spine_monai.heatmaps import decode_argmax, decode_heatmaps, ij_from_edge_fractions
 from spine_monai.joint import JointFusion
 from spine_monai.landmarks import HIT_RADIUS_MM, LUMBAR11, LUMBAR13
 from spine_monai.metrics import BOOTSTRAP_SAMPLES, CaseResult, summarize
@@ -38,6 +41,7 @@ from spine_monai.workflows.stages import circumstances
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "accuracy.json"
+AUGMENTED = "tta"  # rows of the default's networks on turned and scaled windows
 SIGMAS_MM = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
 FLAGGED = ("sub-018", "sub-050", "sub-107", "sub-141", "sub-166", "sub-177", "sub-241")
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
@@ -57,11 +61,16 @@ def main() -> None:
     datalist = options.work / "datalist.json"
     items = datalist_from_markups([options.data], LUMBAR11, options.data / "cases.csv")
     write_datalist(items, datalist, LUMBAR11.name)
+    if options.predictions:
+        unpack_missing(options.predictions, options.work)
     if not options.decode_only:
         values = {"precision": options.precision} if options.precision else {}
         train_arms(options.arms, options.work, datalist, options.jobs, **values)
     if not options.train_only:
-        decode_arms([*options.arms, *AVERAGED], options.work, datalist, options.jobs)
+        for fold in sorted({item["fold"] for item in items}):
+            augmented.predict(options.work / "default", datalist, options.work / AUGMENTED, fold)
+        names = [*options.arms, *AVERAGED, AUGMENTED]
+        decode_arms(names, options.work, datalist, options.jobs)
 
 
 def parse() -> argparse.Namespace:
@@ -71,6 +80,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=ROOT / "bench_output")
     parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--jobs", type=int, default=1, help="trainings or decodings at a time")
+    parser.add_argument("--predictions", type=Path, help="kept ones to begin with; see packing.py")
     parser.add_argument("--precision", help="of the trainings, where bfloat16 is emulated: float32")
     parser.add_argument("--decode-only", action="store_true", help="train nothing")
     parser.add_argument("--train-only", action="store_true", help="decode nothing")
@@ -104,11 +114,14 @@ def decode_arm(
     For each fold everything fitted is fitted on the others.
     """
     torch.set_num_threads(1)
-    references = {item["id"]: item["points_lps"] for item in read_datalist(datalist)}
-    items = items_of(name, work, {item["subject"] for item in read_datalist(datalist)})
+    cases = read_datalist(datalist)
+    references = {item["id"]: item["points_lps"] for item in cases}
+    items = items_of(name, work, {item["subject"] for item in cases})
     decoders = decoders_of(name)
     results: dict[str, list[CaseResult]] = {row: [] for row in decoders}
     records: list[Any] = []
+    if not items:
+        return coordinates_alone(name, work, references), {}
     for fold in sorted({item["fold"] for item in items}):
         own = [item for item in items if item["fold"] == fold]
         joint = fit_arm(work / name, {item["subject"] for item in own})
@@ -116,10 +129,41 @@ def decode_arm(
             records += fold_records(joint, own, [i for i in items if i["fold"] != fold])
         for item in (item for item in own if item["is_whole"]):
             for row, decode in decoders.items():
-                points = decode(item, joint).double().numpy()
-                points = points[ROWS] if len(points) == len(LUMBAR13.names) else points
+                points = lumbar(decode(item, joint).double().numpy())
                 results[row].append(case_result(item, points, references[item["id"]]))
-    return results if items else {}, summarize_confidence(records) if records else {}
+    return results, summarize_confidence(records) if records else {}
+
+
+def coordinates_alone(
+    name: str, work: Path, references: Mapping[str, Any]
+) -> dict[str, list[CaseResult]]:
+    """Return the row of an arm's coordinates where there are no heatmaps to join them with."""
+    try:
+        found = load_predictions(work / name / "predictions" / "coordinates")
+    except ValueError:  # there are none
+        return {}
+    rows = [row for row, view in enumerate(found["views"]) if (view == UNCUT).all()]
+    if {str(found["ids"][row]) for row in rows} != references.keys():
+        return {}
+    return {f"{name}: coordinates": [coordinates_result(found, row, references) for row in rows]}
+
+
+def coordinates_result(
+    found: Mapping[str, NDArray[Any]], row: int, references: Mapping[str, Any]
+) -> CaseResult:
+    """Return one image's coordinates beside the references, on the network's own grid."""
+    item = {key: found[key][row] for key in ("subjects", "ras_from_index")}
+    case = str(found["ids"][row])
+    points = ij_from_edge_fractions(
+        torch.from_numpy(found["outputs"][row]).double(), found["shape"].tolist()
+    ).numpy()
+    item |= {"id": case, "subject": str(item["subjects"])}
+    return case_result(item, lumbar(points), references[case])
+
+
+def lumbar(points: Points) -> Points:
+    """Return the eleven reported points of a network's."""
+    return points[ROWS] if len(points) == len(LUMBAR13.names) else points
 
 
 def items_of(name: str, work: Path, subjects: set[str]) -> list[dict[str, Any]]:
@@ -148,7 +192,9 @@ def folders_of(bundle: Path) -> dict[str, Path]:
 
 
 def trained_by(name: str) -> tuple[str, ...]:
-    """Return the networks of an arm."""
+    """Return the networks whose predictions an arm has."""
+    if name == AUGMENTED:
+        return ("heatmap",)
     return BOTH if name in AVERAGED else ARMS[name].networks
 
 

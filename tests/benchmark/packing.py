@@ -37,6 +37,14 @@ def main() -> None:
         shutil.copyfile(file, target_of(file, options.source, options.target))
 
 
+def unpack_missing(packed: Path, work: Path) -> None:
+    """Unpack the predictions that a bench's folder does not have."""
+    for file in sorted(packed.glob("*/predictions/*/fold-*.npz")):
+        target = target_of(file, packed, work)
+        if not target.is_file():
+            unpack(file, target)
+
+
 def target_of(file: Path, source: Path, target: Path) -> Path:
     """Return the same place below another folder, which is made."""
     place = target / file.relative_to(source)

@@ -87,3 +87,33 @@ def test_every_arm_names_ids_that_its_workflow_has(arms):
     for arm in arms.ARMS.values():
         for network in arm.values:
             parse_config(find_bundle(), f"train_{network}.yaml", **arm.values[network])
+
+
+def test_averaging_over_turned_images_keeps_points_where_they_are(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARK))
+    augmented = importlib.import_module("augmented")
+    points = torch.tensor([[[40.0, 70.0], [88.0, 30.0]]])
+    image = encode_heatmaps(points, (128, 96), 4.0)
+    seen = []
+
+    def network(images):  # whose logits are the image itself
+        seen.append(decode_heatmaps(images))
+        return 10 * images + augmented.EMPTY
+
+    logits = augmented.AveragedInferer()(image, network)
+    assert len(seen) == 9
+    assert torch.allclose(decode_heatmaps(logits - augmented.EMPTY), points, atol=0.2)
+    farthest = (seen[0] - points).norm(dim=-1).amax()
+    assert farthest > 3.0  # the network saw other places
+
+
+def test_a_turn_is_a_turn_of_pixels_whatever_the_shape(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARK))
+    augmented = importlib.import_module("augmented")
+    shape, centre = (128, 96), torch.tensor([63.5, 47.5])
+    points = torch.tensor([[[40.0, 70.0], [88.0, 30.0]]])
+    image = encode_heatmaps(points, shape, 4.0)
+    moved = augmented.resampled(image, augmented.turned(0.2, 1.1, shape))
+    before = (points - centre).norm(dim=-1)
+    after = (decode_heatmaps(moved) - centre).norm(dim=-1)
+    assert torch.allclose(after, before / 1.1, atol=0.2)

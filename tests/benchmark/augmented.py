@@ -1,0 +1,70 @@
+"""Test-time augmentation: the default's heatmap networks on turned and scaled windows, averaged."""
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor
+from torch.nn import functional as F
+
+from spine_monai.data.predictions import store_predictions
+from spine_monai.networks import load_weights
+from spine_monai.workflows.bundle import parse_config
+from spine_monai.workflows.stages import prediction_file
+
+TURNS_DEG = (-6.0, 0.0, 6.0)
+SCALES = (0.93, 1.0, 1.07)
+EMPTY = -20.0  # logit of what a turned window does not show
+
+
+class AveragedInferer(Inferer):
+    """The mean of a network's logits over turned and scaled images, each turned back."""
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Return (B, N, H, W) mean logits for (B, 1, H, W) images."""
+        image = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        shape = (image.shape[-2], image.shape[-1])
+        parts = []
+        for degrees, scale in itertools.product(TURNS_DEG, SCALES):
+            matrix = turned(math.radians(degrees), scale, shape)
+            logits = network(resampled(image, matrix), *args, **kwargs)
+            parts.append(resampled(logits - EMPTY, torch.linalg.inv(matrix)) + EMPTY)
+        return torch.stack(parts).mean(0)
+
+
+def turned(angle: float, scale: float, shape: tuple[int, int]) -> Tensor:
+    """Return the (3, 3) matrix of a turn and a scaling in what ``affine_grid`` counts in."""
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    aspect = shape[0] / shape[1]
+    return torch.tensor([[cos, -sin * aspect, 0.0], [sin / aspect, cos, 0.0], [0.0, 0.0, 1.0]])
+
+
+def resampled(images: Tensor, matrix: Tensor) -> Tensor:
+    """Return (B, C, H, W) images that a matrix turned and scaled."""
+    theta = matrix[:2].to(images).expand(len(images), 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def predict(default: Path, datalist: Path, target: Path, fold: int) -> None:
+    """Store the averaged predictions on one fold, if its network is there.
+
+    Args:
+        default: bundle whose runs hold the networks of the folds.
+        datalist: cases with landmarks and folds.
+        target: bundle that gets the predictions.
+        fold: held out.
+    """
+    weights = default / "runs" / "heatmap" / f"fold-{fold}" / "model.pt"
+    path = prediction_file(target, "heatmap", fold)
+    if path.is_file() or not weights.is_file():
+        return
+    coordinates = str(default / "predictions" / "coordinates")
+    values = {"datalist": str(datalist), "val_folds": [fold], "coordinates_dir": coordinates}
+    parser = parse_config(default, "train_heatmap.yaml", **values)
+    network = load_weights(parser.get_parsed_content("network_def"), weights)
+    dataset = parser.get_parsed_content("predict::dataset")
+    store_predictions(network, AveragedInferer(), dataset, torch.device("cpu"), path)
