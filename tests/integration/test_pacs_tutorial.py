@@ -6,11 +6,14 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from ohif_viewer import ohif_missing, shown_in_ohif
 from pacs_servers import Certificates, Orthanc, orthanc_missing
 
 from spine_monai.cli import main
+from spine_monai.landmarks import LUMBAR11
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "pacs.md"
@@ -55,9 +58,9 @@ def resolved(word):
     return found
 
 
-def test_the_code_of_the_tutorial_runs(archive, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bundles").symlink_to(ROOT / "bundles")
+def run_the_tutorial(archive, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    (folder / "bundles").symlink_to(ROOT / "bundles")
     names = {}
     for language, code in parts():
         if language == "yaml":
@@ -71,7 +74,29 @@ def test_the_code_of_the_tutorial_runs(archive, tmp_path, monkeypatch, capsys):
             for words in commands(code, archive):
                 assert words[0] == "spine-monai"
                 assert main(words[1:]) == 0, capsys.readouterr().err
+
+
+def test_the_code_of_the_tutorial_runs(archive, tmp_path, monkeypatch, capsys):
+    run_the_tutorial(archive, tmp_path, monkeypatch, capsys)
     assert archive.counts() == (1, 1 + 3, 5 + 3)
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(ohif_missing() is not None, reason=str(ohif_missing()))
+def test_ohif_shows_the_points_that_the_tutorial_pushed(archive, tmp_path, monkeypatch, capsys):
+    """The viewer has only the archive; what it shows is compared with the same run's JSON."""
+    run_the_tutorial(archive, tmp_path, monkeypatch, capsys)
+    (path,) = Path("results").glob("*/landmarks.json")
+    record = json.loads(path.read_text())
+    source, landmarks = record["source"], record["landmarks"]
+    points_lps = [landmark["position_lps_mm"] for landmark in landmarks]
+    shown = shown_in_ohif(archive, source["StudyInstanceUID"], tmp_path)
+    frames = {point["frameOfReference"] for point in shown["points"]}
+    labels = [point["label"].split(" (")[0] for point in shown["points"]]
+    assert frames == {source["FrameOfReferenceUID"]}
+    assert labels == [landmark["name"] for landmark in landmarks] == list(LUMBAR11.names)
+    np.testing.assert_allclose([one["lps"] for one in shown["points"]], points_lps, atol=1e-4)
+    np.testing.assert_allclose(shown["circles"], points_lps, atol=0.01)
 
 
 @pytest.mark.heavy

@@ -46,14 +46,17 @@ try {
   await page.goto(url, { waitUntil: 'domcontentloaded' });
   await page.waitForSelector('[data-cy="study-browser-thumbnail"]');
   await click('::-p-text(Skip all)');
-  const report = await page.waitForSelector('[data-cy="study-browser-thumbnail-no-image"]');
+  // A presentation state has no image either.
+  const report = await page.waitForSelector(
+    '[data-cy="study-browser-thumbnail-no-image"] ::-p-text(Spine landmarks, SR)'
+  );
   await report.click({ count: 2 });
   await click('[data-cy="yes-hydrate-btn"]');
   await page.waitForFunction(
     () => window.services.measurementService.getMeasurements().length > 0
   );
   await click('[data-cy="trackedMeasurements-btn"]');
-  await click('::-p-text(T12-L1 (confidence)');
+  await click('::-p-text(T12-L1)');
   await new Promise(resolve => setTimeout(resolve, 3000)); // until all is drawn
   await page.screenshot({ path: screenshot });
   console.log(await page.evaluate(readPoints));
