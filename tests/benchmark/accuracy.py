@@ -21,7 +21,7 @@ from typing import Any
 import augmented
 import numpy as np
 import torch
-from accuracy_arms import ARMS, AVERAGED, BOTH, train_arms
+from accuracy_arms import ARMS, AVERAGED, BOTH, prepare_arms, train_arms
 from confidence import fold_records, summarize_confidence
 from numpy.typing import NDArray
 from packing import unpack_missing
@@ -61,6 +61,7 @@ def main() -> None:
     datalist = options.work / "datalist.json"
     items = datalist_from_markups([options.data], LUMBAR11, options.data / "cases.csv")
     write_datalist(items, datalist, LUMBAR11.name)
+    prepare_arms(["default", *options.arms], options.work)
     if options.predictions:
         unpack_missing(options.predictions, options.work)
     if not options.decode_only:

@@ -137,9 +137,7 @@ def train_arms(
         RuntimeError: some training failed; the others are finished.
     """
     folds = sorted({item["fold"] for item in read_datalist(datalist)})
-    for name in names:
-        if not (work / name / "configs").is_dir():
-            prepare_bundle(find_bundle(None), work / name, ARMS[name].variant)
+    prepare_arms(names, work)
     waiting = [job for name in names for job in jobs_of(name, folds) if not is_done(work, job)]
     failed, running = [], dict[Future[None], Job]()
     start = partial(train_one, work=work, datalist=datalist, threads=max(1, 2 // jobs), **values)
@@ -159,6 +157,13 @@ def train_arms(
     if failed:
         msg = f"every training must end: {len(failed)} failed, the first {failed[0]}. See above."
         raise RuntimeError(msg)
+
+
+def prepare_arms(names: Sequence[str], work: Path) -> None:
+    """Make the bundles of arms, without weights, that are not there yet."""
+    for name in names:
+        if not (work / name / "configs").is_dir():
+            prepare_bundle(find_bundle(None), work / name, ARMS[name].variant)
 
 
 def jobs_of(name: str, folds: Sequence[int]) -> list[Job]:
