@@ -20,6 +20,7 @@ from spine_monai.landmarks import LUMBAR11, LUMBAR13
 from spine_monai.networks import save_weights
 from spine_monai.workflows.bundle import parse_config
 from spine_monai.workflows.causes import root_cause
+from spine_monai.workflows.stages import prepare_bundle
 from spine_monai.workflows.training import run_training
 
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
@@ -235,6 +236,17 @@ def test_the_paper_variant_has_the_papers_networks(bundle):
     assert sum(p.numel() for p in heatmap.parameters()) == pytest.approx(31.1e6, rel=0.01)
     coordinates = parser.get_parsed_content("coordinates_network_def")
     assert sum(p.numel() for p in coordinates.parameters()) == pytest.approx(20.8e6, rel=0.01)
+
+
+@pytest.mark.parametrize("variant", [None, *VARIANTS])
+def test_a_variant_of_the_networks_leaves_the_fit_of_the_fusion_alone(bundle, tmp_path, variant):
+    """It has steps of a millimetre; those of a network would leave the sigmas where they start."""
+    prepare_bundle(bundle, tmp_path, variant)
+    parser = parse_config(tmp_path, "train_fusion.yaml")
+    fit = parser.get_parsed_content(parser["train"]["trainer"]["optimizer"].lstrip("@"))
+    assert [group["lr"] for group in fit.param_groups] == [1.0, 0.03, 0.003]
+    epochs = parser["train"]["trainer"]["max_epochs"]
+    assert parser[epochs.lstrip("@")] == 60
 
 
 def test_the_shipped_weights_are_small_enough(bundle):
