@@ -5,6 +5,7 @@ Source: Nibali 2018, arXiv 1801.07372 (DSNT).
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 TINY = 1e-12  # probability; keeps logarithms finite
 
@@ -65,10 +66,6 @@ def _mean_ij(shares: Tensor) -> Tensor:
 
 def _divergence(first: Tensor, second: Tensor) -> Tensor:
     """Jensen-Shannon divergence of maps that sum to 1."""
-    middle = (first + second) / 2
-    return (_relative_entropy(first, middle) + _relative_entropy(second, middle)) / 2
-
-
-def _relative_entropy(shares: Tensor, others: Tensor) -> Tensor:
-    ratio = shares.clamp_min(TINY).log() - others.clamp_min(TINY).log()
-    return (shares * ratio).sum((-2, -1))
+    middle = ((first + second) / 2).clamp_min(TINY).log()
+    parts = [F.kl_div(middle, shares, reduction="none") for shares in (first, second)]
+    return torch.stack(parts).sum((0, -2, -1)) / 2

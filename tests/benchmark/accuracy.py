@@ -153,12 +153,11 @@ def coordinates_result(
     found: Mapping[str, NDArray[Any]], row: int, references: Mapping[str, Any]
 ) -> CaseResult:
     """Return one image's coordinates beside the references, on the network's own grid."""
-    item = {key: found[key][row] for key in ("subjects", "ras_from_index")}
-    case = str(found["ids"][row])
+    case, subject = str(found["ids"][row]), str(found["subjects"][row])
     points = ij_from_edge_fractions(
         torch.from_numpy(found["outputs"][row]).double(), found["shape"].tolist()
     ).numpy()
-    item |= {"id": case, "subject": str(item["subjects"])}
+    item = {"id": case, "subject": subject, "ras_from_index": found["ras_from_index"][row]}
     return case_result(item, lumbar(points), references[case])
 
 
@@ -177,12 +176,7 @@ def items_of(name: str, work: Path, subjects: set[str]) -> list[dict[str, Any]]:
     except ValueError:
         return []
     is_complete = {item["subject"] for item in items} == subjects
-    return items if is_complete and name_has_own(work / name) else []
-
-
-def name_has_own(bundle: Path) -> bool:
-    """Return whether an arm has predictions of its own."""
-    return any((bundle / "predictions").glob("*/fold-*.npz"))
+    return items if is_complete else []
 
 
 def folders_of(bundle: Path) -> dict[str, Path]:

@@ -197,12 +197,12 @@ def train_one(
         logging.getLogger("spine_monai").setLevel(logging.INFO)
     arm = ARMS[job.arm]
     others = [fold for fold in folds if fold != job.fold]
-    at = others.index(min(others, key=lambda fold: (fold - job.fold) % len(folds)))
+    others.sort(key=lambda fold: (fold - job.fold) % len(folds))
     placing = work / placed_by(job.arm) / "predictions" / "coordinates"
     given = {
         "datalist": str(datalist.resolve()),
         "coordinates_dir": str(placing.resolve()),
-        "train_folds": (others[at:] + others[:at])[: arm.folds],
+        "train_folds": others[: arm.folds],
         **arm.values.get(job.network, {}),
         **values,
     }

@@ -10,7 +10,7 @@ from monai.transforms import Compose
 from torch.nn import functional as F
 
 from spine_monai.data.predictions import fusion_items
-from spine_monai.geometry import points_ijk_from_lps
+from spine_monai.heatmaps import ij_from_edge_fractions
 from spine_monai.joint import JointFusion
 from spine_monai.landmarks import HIT_RADIUS_MM, LUMBAR11, LUMBAR13
 from spine_monai.viz.figures import new_figure, save_figure
@@ -24,7 +24,7 @@ HEADLINE = "default: chain"
 SHOWN = (
     *("default: chain", "default: product, learned sigma", "default: heatmap"),
     *("default: coordinates", "whole_image: heatmap", "whole_image: chain"),
-    *("xception_fc: coordinates", "scn: chain", "hrnet: chain"),
+    *("xception_fc: coordinates", "larger_coordinates: chain", "scn: chain", "hrnet: chain"),
 )
 
 
@@ -140,7 +140,9 @@ def draw_augmentation(work: Path, path: Path) -> None:
         for ax in axes[2:]:
             item = dataset[0]
             _draw_image(ax, item["image"], f"augmented ({network})")
-            points = points_ijk_from_lps(item["points_lps"], item["image"].affine)[:, :2]
+            points = item["label"]
+            if network == "coordinates":
+                points = ij_from_edge_fractions(points, item["image"].shape[-2:])
             _draw_points(ax, points, "#ffcc00")
     figure.tight_layout()
     save_figure(figure, path)

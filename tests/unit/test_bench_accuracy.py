@@ -13,15 +13,20 @@ BENCHMARK = Path(__file__).parents[1] / "benchmark"
 
 
 @pytest.fixture
-def arms(monkeypatch):
+def bench(monkeypatch):
+    """A module of the benchmark, by its name."""
     monkeypatch.syspath_prepend(str(BENCHMARK))
-    return importlib.import_module("accuracy_arms")
+    return importlib.import_module
 
 
 @pytest.fixture
-def packing(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARK))
-    return importlib.import_module("packing")
+def arms(bench):
+    return bench("accuracy_arms")
+
+
+@pytest.fixture
+def packing(bench):
+    return bench("packing")
 
 
 def store(path, outputs, **others):
@@ -89,9 +94,8 @@ def test_every_arm_names_ids_that_its_workflow_has(arms):
             parse_config(find_bundle(), f"train_{network}.yaml", **arm.values[network])
 
 
-def test_averaging_over_turned_images_keeps_points_where_they_are(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARK))
-    augmented = importlib.import_module("augmented")
+def test_averaging_over_turned_images_keeps_points_where_they_are(bench):
+    augmented = bench("augmented")
     points = torch.tensor([[[40.0, 70.0], [88.0, 30.0]]])
     image = encode_heatmaps(points, (128, 96), 4.0)
     seen = []
@@ -107,9 +111,8 @@ def test_averaging_over_turned_images_keeps_points_where_they_are(monkeypatch):
     assert farthest > 3.0  # the network saw other places
 
 
-def test_a_turn_is_a_turn_of_pixels_whatever_the_shape(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARK))
-    augmented = importlib.import_module("augmented")
+def test_a_turn_is_a_turn_of_pixels_whatever_the_shape(bench):
+    augmented = bench("augmented")
     shape, centre = (128, 96), torch.tensor([63.5, 47.5])
     points = torch.tensor([[[40.0, 70.0], [88.0, 30.0]]])
     image = encode_heatmaps(points, shape, 4.0)
