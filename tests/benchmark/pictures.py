@@ -143,7 +143,7 @@ def draw_augmentation(work: Path, path: Path) -> None:
             points = item["label"]
             if network == "coordinates":
                 points = ij_from_edge_fractions(points, item["image"].shape[-2:])
-            _draw_points(ax, points, "#ffcc00")
+            _draw_points(ax, np.asarray(points), "#ffcc00")
     figure.tight_layout()
     save_figure(figure, path)
 

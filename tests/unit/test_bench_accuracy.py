@@ -120,3 +120,16 @@ def test_a_turn_is_a_turn_of_pixels_whatever_the_shape(bench):
     before = (points - centre).norm(dim=-1)
     after = (decode_heatmaps(moved) - centre).norm(dim=-1)
     assert torch.allclose(after, before / 1.1, atol=0.2)
+
+
+def test_the_curve_of_a_resumed_training_has_each_step_once(bench, tmp_path):
+    writers = pytest.importorskip("torch.utils.tensorboard")
+    for number, (first, value) in enumerate([(1, 1.0), (3, 2.0)]):
+        writer = writers.SummaryWriter(tmp_path, filename_suffix=f".{number}")
+        for step in range(first, first + 4):
+            writer.add_scalar("train_loss", value, step)
+        writer.close()
+        (file,) = tmp_path.glob(f"*.{number}")
+        file.rename(tmp_path / f"events.out.tfevents.{number}")
+    curve = bench("accuracy_page")._scalars(tmp_path)["train_loss"]
+    assert curve == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0), (6, 2.0)]
