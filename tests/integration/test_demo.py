@@ -2,9 +2,9 @@
 
 import csv
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pydicom
@@ -14,14 +14,20 @@ from matplotlib.image import imread
 from spine_monai.landmarks import LUMBAR11
 
 
+def children_seconds():
+    """Processor time of the processes that have ended; other work on the machine is not in it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     """The demo as a process of its own, as a user starts it."""
     out = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "spine_monai.cli", "demo", "--out", str(out)]
-    started = time.perf_counter()
+    before = children_seconds()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return out, done, time.perf_counter() - started
+    return out, done, children_seconds() - before
 
 
 def read_record(out, case="sub-034"):
@@ -177,9 +183,9 @@ def test_evaluate_takes_a_folder_of_markups(demo, run, tmp_path):
 
 
 def test_help_is_quick_and_does_not_import_torch():
-    started = time.perf_counter()
+    before = children_seconds()
     command = [sys.executable, "-X", "importtime", "-m", "spine_monai.cli", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert time.perf_counter() - started < 0.5
+    assert children_seconds() - before < 0.5
     assert "torch" not in done.stderr
     assert "research only" in " ".join(done.stdout.split())

@@ -1,10 +1,8 @@
 """A real PACS, Orthanc: found, fetched, sent to, checked; over DIMSE, DICOMweb and HTTPS."""
 
-import gc
 import signal
 import subprocess
 import sys
-import warnings
 
 import pydicom
 import pytest
@@ -31,8 +29,6 @@ MISSING = orthanc_missing()
 pytestmark = [
     pytest.mark.pacs,
     pytest.mark.skipif(bool(MISSING), reason=str(MISSING)),
-    # pynetdicom leaves the sockets of connections that failed to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 NODE_PORT = free_port()
 QUERY = "ModalitiesInStudy=MR"
@@ -40,15 +36,6 @@ NAME = "Kowalski^Jan"
 
 
 HEAVY_WAYS = [pytest.param(way, marks=pytest.mark.heavy) for way in ("move", "web")]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def collected():
-    """Collect those sockets before they trouble another module."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="module")

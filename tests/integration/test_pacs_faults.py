@@ -27,11 +27,8 @@ from pacs_servers import Certificates, Orthanc, Peer, orthanc_missing
 
 from spine_monai.files import sha256_of_file
 
-# pynetdicom leaves a caller's socket open where it is refused; pydicom warns of the UIDs of a test.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:Invalid value for VR UI"),
-]
+# pydicom warns of the UIDs of a test.
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
 
 
 @pytest.fixture(scope="module")

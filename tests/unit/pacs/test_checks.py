@@ -14,9 +14,6 @@ from spine_monai.pacs.config import PacsConfig
 from spine_monai.pacs.pulled import Pulled
 from spine_monai.pacs.remote import open_remote
 
-# pynetdicom leaves the sockets of connections that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def peer(tmp_path):

@@ -16,8 +16,6 @@ from spine_monai.pacs.pull import find, pull
 from spine_monai.pacs.pulled import FILE, Pulled, PullInUseError
 from spine_monai.pacs.remote import RemoteAwayError, RemoteRefusalError
 
-# pynetdicom leaves the sockets of connections that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 QUERY = "ModalitiesInStudy=MR"
 COUNTS = {"t1": 3, "t2": 4, "report": 1}
 

@@ -11,9 +11,6 @@ from spine_monai.pacs.config import PacsConfig
 from spine_monai.pacs.push import FILE, push
 from spine_monai.pacs.remote import RemoteAwayError, RemoteRefusalError
 
-# pynetdicom leaves the sockets of connections that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def results(tmp_path):

@@ -16,9 +16,6 @@ from spine_monai.pacs.remote import RemoteAwayError, RemoteRefusalError
 from spine_monai.pacs.remotes.dimse import DimseRemote
 from spine_monai.pacs.remotes.statuses import stored_as
 
-# pynetdicom leaves the sockets of connections that failed to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(scope="module")
 def files(demo_study):
