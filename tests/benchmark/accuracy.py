@@ -12,43 +12,41 @@ pictures from it and from the kept predictions.
 import argparse
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import augmented
+import decoders
 import numpy as np
 import torch
 from accuracy_arms import ARMS, AVERAGED, BOTH, prepare_arms, train_arms
 from confidence import fold_records, summarize_confidence
+from decoders import Decoder, Item
 from numpy.typing import NDArray
 from packing import unpack_missing
-from torch import Tensor
+from spatial_model import SpatialModel
 
 from spine_monai.data import datalist_from_markups, read_datalist, write_datalist
 from spine_monai.data.predictions import UNCUT, fusion_items, load_predictions
 from spine_monai.files import write_text
-from spine_monai.heatmaps import decode_argmax, decode_heatmaps, ij_from_edge_fractions
+from spine_monai.heatmaps import ij_from_edge_fractions
 from spine_monai.joint import JointFusion
 from spine_monai.landmarks import HIT_RADIUS_MM, LUMBAR11, LUMBAR13
 from spine_monai.metrics import BOOTSTRAP_SAMPLES, CaseResult, summarize
-from spine_monai.numerical import decode_expectation
 from spine_monai.workflows.arms import case_result, fit_without
-from spine_monai.workflows.fitting import decode_item
 from spine_monai.workflows.stages import circumstances
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "accuracy.json"
 AUGMENTED = "tta"  # rows of the default's networks on turned and scaled windows
-SIGMAS_MM = (2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
 FLAGGED = ("sub-018", "sub-050", "sub-107", "sub-141", "sub-166", "sub-177", "sub-241")
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 
 Points = NDArray[np.float64]
-Item = Mapping[str, Any]
-Decoder = Callable[[Item, JointFusion], Tensor]
 
 
 def main() -> None:
@@ -118,18 +116,19 @@ def decode_arm(
     cases = read_datalist(datalist)
     references = {item["id"]: item["points_lps"] for item in cases}
     items = items_of(name, work, {item["subject"] for item in cases})
-    decoders = decoders_of(name)
-    results: dict[str, list[CaseResult]] = {row: [] for row in decoders}
+    results: dict[str, list[CaseResult]] = defaultdict(list)
     records: list[Any] = []
     if not items:
         return coordinates_alone(name, work, references), {}
     for fold in sorted({item["fold"] for item in items}):
         own = [item for item in items if item["fold"] == fold]
+        others = [item for item in items if item["fold"] != fold]
+        readings = decoders_of(name, others)
         joint = fit_arm(work / name, {item["subject"] for item in own})
         if name == "default":
-            records += fold_records(joint, own, [i for i in items if i["fold"] != fold])
+            records += fold_records(joint, own, others)
         for item in (item for item in own if item["is_whole"]):
-            for row, decode in decoders.items():
+            for row, decode in readings.items():
                 points = lumbar(decode(item, joint).double().numpy())
                 results[row].append(case_result(item, points, references[item["id"]]))
     return results, summarize_confidence(records) if records else {}
@@ -215,88 +214,33 @@ def fit_arm(bundle: Path, held_out: set[str]) -> JointFusion:
     return fit_without(with_configs, held_out, **values)
 
 
-def decoders_of(name: str) -> dict[str, Decoder]:
-    """Return the rows that an arm gives."""
+def decoders_of(name: str, others: Sequence[Item]) -> dict[str, Decoder]:
+    """Return the rows that an arm gives, where something is fitted on items of other folds."""
     if name == "dsnt":  # no probabilities: their scale was never learned
-        return {"dsnt: argmax": whole_pixels, "dsnt: expectation": expectation}
+        return {"dsnt: argmax": decoders.whole_pixels, "dsnt: expectation": decoders.expectation}
     networks = trained_by(name)
     rows: dict[str, Decoder] = {}
     if "coordinates" in networks:
-        rows[f"{name}: coordinates"] = coordinates
+        rows[f"{name}: coordinates"] = decoders.coordinates
     if "heatmap" in networks:
-        rows[f"{name}: heatmap"] = heatmap
-        rows[f"{name}: product, learned sigma"] = learned_product
-    rows[f"{name}: chain"] = chain
-    if name == "default":
-        rows["default: heatmap, whole pixels"] = whole_pixels
-        rows["default: chain without coordinates"] = chain_without_coordinates
-        for sigma_mm in SIGMAS_MM:
-            rows[f"default: product, sigma {sigma_mm:g} mm"] = product_with(sigma_mm)
+        rows[f"{name}: heatmap"] = decoders.heatmap
+        rows[f"{name}: product, learned sigma"] = decoders.learned_product
+    rows[f"{name}: chain"] = decoders.chain
+    return rows | (decoders_of_the_default(others) if name == "default" else {})
+
+
+def decoders_of_the_default(others: Sequence[Item]) -> dict[str, Decoder]:
+    """Return the rows that only the default gives."""
+    model = SpatialModel([item for item in others if item["is_whole"]])
+    rows: dict[str, Decoder] = {
+        "default: heatmap, whole pixels": decoders.whole_pixels,
+        "default: heatmap, graphical model": lambda item, _joint: model.decode(item),
+        "default: chain without coordinates": decoders.chain_without_coordinates,
+        "default: product, sigma of the image": decoders.product_of_the_image,
+    }
+    for sigma_mm in decoders.SIGMAS_MM:
+        rows[f"default: product, sigma {sigma_mm:g} mm"] = decoders.product_with(sigma_mm)
     return rows
-
-
-def coordinates(item: Item, _joint: JointFusion) -> Tensor:
-    """The coordinate network alone."""
-    points: Tensor = item["predicted_ij"]
-    return points
-
-
-def heatmap(item: Item, _joint: JointFusion) -> Tensor:
-    """Each heatmap's peak by itself, below the pixel."""
-    return decode_heatmaps(item["image"].double().sigmoid())
-
-
-def whole_pixels(item: Item, _joint: JointFusion) -> Tensor:
-    """Each heatmap's argmax."""
-    return decode_argmax(item["image"])
-
-
-def expectation(item: Item, _joint: JointFusion) -> Tensor:
-    """The mean place of each map's softmax."""
-    return decode_expectation(item["image"].double())
-
-
-def learned_product(item: Item, joint: JointFusion) -> Tensor:
-    """The paper's product with a fitted sigma a landmark."""
-    return joint.fusion.decode(*inputs(item)).points_ij[0]
-
-
-def chain(item: Item, joint: JointFusion) -> Tensor:
-    """All landmarks together."""
-    points: Tensor = decode_item(joint, item).points_ij[0]
-    return points
-
-
-def chain_without_coordinates(item: Item, joint: JointFusion) -> Tensor:
-    """The chain over the heatmaps' candidates alone."""
-    weights = (joint.chain.prior_weight, joint.chain.cut_prior_weight)
-    fitted = [weight.detach().clone() for weight in weights]
-    with torch.no_grad():
-        for weight in weights:
-            weight.zero_()
-        points: Tensor = decode_item(joint, item).points_ij[0]
-        for weight, value in zip(weights, fitted, strict=True):
-            weight.copy_(value)
-    return points
-
-
-def product_with(sigma_mm: float) -> Decoder:
-    """The paper's product with one given sigma."""
-
-    def decode(item: Item, joint: JointFusion) -> Tensor:
-        learned = joint.fusion.prior_sigma_mm.detach().clone()
-        with torch.no_grad():
-            joint.fusion.prior_sigma_mm.fill_(sigma_mm)
-            points = joint.fusion.decode(*inputs(item)).points_ij[0]
-            joint.fusion.prior_sigma_mm.copy_(learned)
-        return points
-
-    return decode
-
-
-def inputs(item: Item) -> tuple[Tensor, Tensor, Tensor]:
-    """What the fusion takes, as a batch of one."""
-    return item["image"][None], item["predicted_ij"][None], item["spacing_mm"][None]
 
 
 def without_flagged(results: Sequence[CaseResult]) -> dict[str, Any]:

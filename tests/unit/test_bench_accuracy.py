@@ -133,3 +133,50 @@ def test_the_curve_of_a_resumed_training_has_each_step_once(bench, tmp_path):
         file.rename(tmp_path / f"events.out.tfevents.{number}")
     curve = bench("accuracy_page")._scalars(tmp_path)["train_loss"]
     assert curve == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0), (5, 2.0), (6, 2.0)]
+
+
+def spine(places, **others):
+    """A stored image of a column of landmarks: as good heatmaps as those of the points given."""
+    points = torch.as_tensor(places, dtype=torch.float32)
+    maps = encode_heatmaps(points, (128, 64), 3.0)
+    item = {"image": maps.clamp(1e-4, 0.9).logit(), "label": points, "predicted_ij": points}
+    return item | {"spacing_mm": torch.tensor([1.2, 0.9])} | others
+
+
+@pytest.fixture
+def spines():
+    generator = np.random.default_rng(0)
+    return [
+        spine([(top + 22.0 * n, side + 3.0 * n + generator.normal()) for n in range(4)])
+        for top, side in generator.uniform((10, 10), (50, 40), (12, 2))
+    ]
+
+
+def test_the_graphical_model_takes_the_peak_that_the_others_expect(bench, spines):
+    model = bench("spatial_model").SpatialModel(spines)
+    truth = torch.tensor([[20.0, 20.0], [42.0, 23.0], [64.0, 26.0], [86.0, 29.0]])
+    item = spine(truth)
+    wrong = encode_heatmaps(torch.tensor([[110.0, 32.0]]), (128, 64), 3.0)[0]
+    item["image"][1] = (
+        torch.maximum(0.7 * item["image"][1].sigmoid(), wrong).clamp(1e-4).logit(1e-4)
+    )
+    assert (decode_heatmaps(item["image"].sigmoid())[1] - truth[1]).norm() > 60
+    found = model.decode(item)
+    assert (found - truth).norm(dim=-1).amax() < 1.5
+
+
+def test_the_graphical_model_knows_which_way_is_which(bench, spines):
+    """Offsets are not even: a column that goes on by 22 rows and 3 columns, in mm of this grid."""
+    model = bench("spatial_model").SpatialModel(spines)
+    assert model.mean_mm[1, 0].tolist() == pytest.approx([22 * 1.2, 3 * 0.9], abs=0.6)
+    item = spine([(20.0, 20.0), (42.0, 23.0), (64.0, 26.0), (86.0, 29.0)])
+    item["image"][2] = torch.full((128, 64), -9.0)  # it has not been seen
+    assert (model.decode(item)[2] - torch.tensor([64.0, 26.0])).norm() < 2.0
+
+
+@pytest.mark.parametrize(("shift_mm", "expected"), [(1.0, 2.0), (14.1, 10.0), (28.2, 20.0)])
+def test_the_sigma_of_an_image_is_what_its_coordinates_are_off_by(bench, shift_mm, expected):
+    """Of one axis, as sigma is; the shift goes along both."""
+    item = spine([(20.0, 20.0), (50.0, 30.0), (90.0, 40.0)])
+    item["predicted_ij"] = item["predicted_ij"] + shift_mm / item["spacing_mm"] / 2**0.5
+    assert bench("decoders").likeliest_sigma_mm(item) == expected
