@@ -1,7 +1,7 @@
 """One training run of a bundle, going on from its last checkpoint."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ def run_training(
         save_interval: epochs between checkpoints.
 
     Raises:
-        ValueError: the checkpoint is one of a run over another number of epochs, whose schedule of
-            the learning rate is another one; or not every process found the same checkpoint.
+        ValueError: the checkpoint holds other parts, as those of an earlier version may; or is one
+            of a run over another number of epochs, whose schedule of the learning rate is another
+            one; or not every process found the same checkpoint.
     """
     path = Path(checkpoint_dir) / CHECKPOINT
     objects = {**content, "trainer": trainer}
@@ -51,7 +52,7 @@ def run_training(
         trainer.add_event_handler(Events.EPOCH_COMPLETED(every=save_interval), save)
         trainer.add_event_handler(Events.COMPLETED, save)
     if path.is_file():
-        _check_epochs(path, trainer.state.max_epochs)
+        _check_content(path, objects.keys(), trainer.state.max_epochs)
         CheckpointLoader(str(path), objects, map_location="cpu")(trainer)
         logger.info("going on from epoch %d of %s", trainer.state.epoch, path)
     _check_processes(path, gathered(trainer.state.epoch))
@@ -59,14 +60,16 @@ def run_training(
         trainer.run()
 
 
-def _check_epochs(checkpoint: Path, epochs: int) -> None:
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["trainer"]["max_epochs"]
-    if saved != epochs:
-        msg = (
-            f"epochs must be those of the run to go on with: expected {saved}, got {epochs}. Start "
-        )
-        msg += f"anew with another output_dir, or remove {checkpoint}."
+def _check_content(checkpoint: Path, parts: Collection[str], epochs: int) -> None:
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    anew = f"Start anew with another output_dir, or remove {checkpoint}."
+    if saved.keys() != set(parts):
+        msg = f"{checkpoint} must hold {sorted(parts)}: got {sorted(saved)}. {anew}"
         raise ValueError(msg)
+    if saved["trainer"]["max_epochs"] != epochs:
+        expected = saved["trainer"]["max_epochs"]
+        msg = f"epochs must be those of the run to go on with: expected {expected}, got {epochs}. "
+        raise ValueError(msg + anew)
 
 
 def _check_processes(checkpoint: Path, epochs: Sequence[int]) -> None:

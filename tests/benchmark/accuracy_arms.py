@@ -93,6 +93,7 @@ ARMS = {
     "hrnet": Arm("window at one scale, HRNet", variant="hrnet"),
     "paper": Arm("the paper's pair at full size", BOTH, "paper", PAPER),
     "dsnt": Arm("numerical coordinate regression", variant="dsnt"),
+    "adaptive": Arm("targets that sharpen from 5 to 1 px (AdaLoss)", variant="adaptive"),
     "seed_1": other_seed(1),
     "seed_2": other_seed(2),
     "no_augmentation": Arm(

@@ -113,9 +113,7 @@ points lie beside the deformed level, two of them by 12 mm; in the second traini
 the reference names L5-S1 is narrow and looks like S1-S2, and the one above it looks like L5-S1; it is right.
 
 A warning (`level_in_doubt`) is given where the heatmap of L5-S1 also shows another level by more than 0.08. The threshold was settled on these
-predictions: it warns of the subjects named under Confidence, sub-107 and sub-200 among them.
-
-Not built: adaptive targets (AdaLoss), Tompson's graphical model by itself, sigma predicted for each image."""
+predictions: it warns of the subjects named under Confidence, sub-107 and sub-200 among them."""
 
 TRAINED = """The coordinate networks were trained in bfloat16 on one NVIDIA H200, the heatmap networks in float32 on two cores without bfloat16
 instructions. Predictions are kept in [predictions](predictions), logits to a sixteenth where a peak may be; `make bench-accuracy DATA=<folder>

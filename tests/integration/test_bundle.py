@@ -25,7 +25,7 @@ from spine_monai.workflows.training import run_training
 
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
 WORKFLOWS = (*TRAININGS, "inference.yaml")
-HEATMAP_VARIANTS = ("dsnt", "fcn", "hourglass", "hrnet", "scn")
+HEATMAP_VARIANTS = ("adaptive", "dsnt", "fcn", "hourglass", "hrnet", "scn")
 VARIANTS = ("paper", "whole_image", "xception_fc", *HEATMAP_VARIANTS)
 
 
@@ -338,6 +338,8 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(
     trainer.add_event_handler(Events.EPOCH_STARTED(once=2), cut)
     content = {key: parser.get_parsed_content(key) for key in ("network", "optimizer")}
     content["scheduler"] = parser.get_parsed_content("lr_scheduler")
+    if name == "train_heatmap.yaml":
+        content["loss"] = parser.get_parsed_content("heatmap_loss")
     with pytest.raises(PowerCutError):
         run_training(trainer, content, parser.get_parsed_content("output_dir"))
     (checkpoint,) = (copy / "runs").glob("*/checkpoint.pt")
@@ -354,6 +356,19 @@ def test_going_on_with_another_number_of_epochs_is_refused(trained, datalist, tm
     with pytest.raises(RuntimeError) as caught:
         run_stage(copy, "train_heatmap.yaml", datalist, epochs=3, output_dir=place)
     assert "expected 2, got 3" in str(root_cause(caught.value))
+
+
+def test_going_on_from_a_checkpoint_of_other_parts_is_refused(trained, datalist, tmp_path):
+    """Of an earlier version, say: what it lacks would begin anew without a word."""
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    place = copy / "runs" / "heatmap" / "fold-0"
+    parts = torch.load(place / "checkpoint.pt", weights_only=True)
+    torch.save({name: parts[name] for name in parts if name != "loss"}, place / "checkpoint.pt")
+    with pytest.raises(RuntimeError) as caught:
+        run_stage(copy, "train_heatmap.yaml", datalist, output_dir=str(place))
+    assert "must hold ['loss', 'network', 'optimizer', 'scheduler', 'trainer']" in str(
+        root_cause(caught.value)
+    )
 
 
 def test_finished_training_is_not_repeated(trained, datalist, tmp_path):
