@@ -63,6 +63,7 @@ def page(figures: Mapping[str, Any], curves: Mapping[str, Any]) -> str:
         table(rows),
         "### Differences on the same folds",
         difference_table(figures["differences"]),
+        LEARNED,
         "### Without the flagged subjects",
         flagged_text(headline),
         "### Landmark by landmark (headline)",
@@ -97,6 +98,11 @@ Common protocol, affordable on two CPU cores: Adam (AdamW for coordinates) with 
 of 4 windows (256 x 128 pixels of 1.2 mm) for heatmaps, 170 epochs of 12 steps of 8 canvases for coordinates, all slices of a
 subject as samples (since 0.3.0 those within 8 mm of the annotated one, for stacks wider than these slabs); every heatmap network at no more than 25 GFLOP at 512 x 512. No row was trained at the paper's full size."""
 
+LEARNED = """What the rows say about the parts: the coordinates are what the heatmaps of the window need, by the product or by the chain, and a sigma for each
+image or a graphical model over the heatmaps is no better than one fitted sigma a landmark. The window itself costs context: the paper's squeezed whole
+image names the levels better on these images, which all have nearly one field of view (docs/decisions/0013). Whether it holds on other fields of view is
+not measured; the window is there for those."""
+
 SETTLED = """Networks, augmentation, schedule and window were set before the first fold was trained, and not changed. The chain's rules
 were, after looking at held-out results of the first training, so the chain's last landmarks are flattered there:
 
@@ -117,7 +123,7 @@ predictions: it warns of the subjects named under Confidence, sub-107 and sub-20
 
 TRAINED = """The coordinate networks were trained in bfloat16 on one NVIDIA H200, the heatmap networks in float32 on two cores without bfloat16
 instructions. Predictions are kept in [predictions](predictions), logits to a sixteenth where a peak may be; `make bench-accuracy DATA=<folder>
-ARMS="default xception_fc larger_coordinates" PREDICTIONS=docs/benchmarks/predictions` decodes them again, to these figures. Rewritten images, costs and
+ARMS="default xception_fc larger_coordinates whole_image" PREDICTIONS=docs/benchmarks/predictions` decodes them again, to these figures. Rewritten images, costs and
 the shipped weights are of the first training."""
 
 PICTURES = {

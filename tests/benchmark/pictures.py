@@ -84,7 +84,7 @@ def draw_sigma(rows: Mapping[str, Any], path: Path) -> None:
     sweep = {
         float(row.split("sigma ")[1].split()[0]): summary["overall"]["sdr"]["8"]
         for row, summary in rows.items()
-        if row.startswith("default: product, sigma")
+        if row.startswith("default: product, sigma") and row.endswith(" mm")
     }
     figure = new_figure(7, 4.5)
     axes = figure.add_subplot()
