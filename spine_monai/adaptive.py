@@ -14,15 +14,15 @@ class AdaptiveHeatmapLoss(nn.Module):
     After every ``interval`` calls with gradients, a landmark's width changes by
     ``rate_px * (1 - V' / V)``, with V how far its mean loss lies from that of the last three
     intervals, squared, and V' the same an interval ago: where a landmark's loss comes to rest its
-    target sharpens. One change is at most ``rate_px``.
+    target sharpens. That one change is at most ``rate_px`` is ours: on few images V is restless.
 
     Args:
         num_landmarks: N.
         drawn_px: width of the targets as they are drawn, their standard deviation, and the
             greatest; their peaks are 1.
+        interval: calls between two changes: the steps of an epoch.
         least_px: the least width.
         rate_px: greatest change.
-        interval: calls between two changes; an epoch.
     """
 
     WINDOW = 3  # intervals
@@ -32,9 +32,9 @@ class AdaptiveHeatmapLoss(nn.Module):
         num_landmarks: int,
         *,
         drawn_px: float,
+        interval: int,
         least_px: float = 1.0,
         rate_px: float = 0.1,
-        interval: int = 24,
     ) -> None:
         super().__init__()
         self.drawn_px, self.least_px, self.rate_px = drawn_px, least_px, rate_px
