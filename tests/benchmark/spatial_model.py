@@ -5,10 +5,10 @@ ours are the Gaussians of the offsets seen on other subjects, and the weight of 
 landmark expects is the one under which those subjects' true points are likeliest.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
+from decoders import Item
 from torch import Tensor
 
 from spine_monai.heatmaps import decode_heatmaps
@@ -16,8 +16,6 @@ from spine_monai.heatmaps import decode_heatmaps
 BACKGROUNDS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of a landmark's whole mass, spread over the window
 TARGET_AREA_PX = 2 * torch.pi * 3.0**2  # what a full peak of the heatmaps sums to
 LEAST_VARIANCE_MM2 = 4.0
-
-Item = Mapping[str, Any]
 
 
 class SpatialModel:

@@ -10,17 +10,8 @@ ROOT = Path(__file__).parents[2] / "spine_monai"
 LAYERS = [
     ["files", "landmarks", "geometry"],
     [
-        *(
-            "heatmaps",
-            "numerical",
-            "adaptive",
-            "canvas",
-            "fusion",
-            "candidates",
-            "chain",
-            "joint",
-            "locator",
-        ),
+        *("heatmaps", "numerical", "adaptive", "canvas", "fusion"),
+        *("candidates", "chain", "joint", "locator"),
         *("slices", "metrics", "networks"),
     ],
     ["readers", "writers", "viz", "transforms"],
