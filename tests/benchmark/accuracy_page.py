@@ -99,9 +99,9 @@ of 4 windows (256 x 128 pixels of 1.2 mm) for heatmaps, 170 epochs of 12 steps o
 subject as samples (since 0.3.0 those within 8 mm of the annotated one, for stacks wider than these slabs); every heatmap network at no more than 25 GFLOP at 512 x 512. No row was trained at the paper's full size."""
 
 LEARNED = """What the rows say about the parts: the coordinates are what the heatmaps of the window need, by the product or by the chain, and a sigma for each
-image or a graphical model over the heatmaps is no better than one fitted sigma a landmark. The window itself costs context: the paper's squeezed whole
-image names the levels better on these images, which all have nearly one field of view (docs/decisions/0013). Whether it holds on other fields of view is
-not measured; the window is there for those."""
+image or a graphical model over the heatmaps is no better than one fitted sigma a landmark. The paper's squeezed whole image names the levels better than the
+window. But all 28 images have the same field of view, so where a vertebra lies in the picture already hints at its level; whether that holds on other
+fields of view is not measured, and the window is there for those (docs/decisions/0013)."""
 
 SETTLED = """Networks, augmentation, schedule and window were set before the first fold was trained, and not changed. The chain's rules
 were, after looking at held-out results of the first training, so the chain's last landmarks are flattered there:
