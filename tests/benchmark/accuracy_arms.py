@@ -85,7 +85,7 @@ PAPER = {
 }
 ARMS = {
     "default": Arm("window at one scale, DynUNet", BOTH),
-    "xception_fc": Arm("Xception + FC, the paper's recipe", ("coordinates",), "xception_fc"),
+    "xception_fc": Arm("Xception + FC, the paper's recipe, small", ("coordinates",), "xception_fc"),
     "whole_image": Arm("whole image squeezed, DynUNet", variant="whole_image"),
     "fcn": Arm("window at one scale, FCN-8s", variant="fcn"),
     "scn": Arm("window at one scale, SpatialConfiguration-Net", variant="scn"),
@@ -113,10 +113,14 @@ ARMS = {
         BOTH,
         values={network: {"epochs": 3 * epochs} for network, epochs in STEPS.items()},
     ),
-    "larger_coordinates": Arm(
-        "wider Xception on a finer canvas",
+    "wide_window": Arm(
+        "window of 307 x 230 mm, DynUNet",
+        values={"heatmap": {"window_size": [256, 192], "roomy_size": [352, 288]}},
+    ),
+    "smaller_coordinates": Arm(
+        "narrower Xception on a coarser canvas",
         ("coordinates",),
-        values={"coordinates": {"coordinates_width": 0.75, "coordinates_input_size": 224}},
+        values={"coordinates": {"coordinates_width": 0.5, "coordinates_input_size": 160}},
     ),
 }
 AVERAGED = {"seeds": ("default", "seed_1", "seed_2")}  # a row of three networks, not trained

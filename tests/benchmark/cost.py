@@ -3,10 +3,11 @@
     python tests/benchmark/cost.py
 
 Every network runs in a process of its own, so that its peak memory is its own; two threads,
-float32 for inference (one image), bfloat16 for a training step (one batch). Writes
-docs/benchmarks/cost.json.
+float32 for inference (one image), what this processor is fastest in for a training step (one
+batch). Writes docs/benchmarks/cost.json.
 """
 
+import argparse
 import json
 import multiprocessing
 import resource
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accuracy_arms import ARMS, Arm
 from monai.bundle import ConfigParser
 from torch.utils.flop_counter import FlopCounterMode
 
 from spine_monai.heatmaps import HeatmapLoss, SmoothCoordinateLoss
-from spine_monai.networks import AutocastInferer
+from spine_monai.networks import AutocastInferer, precision_name
 from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.stages import circumstances
 
@@ -29,9 +31,15 @@ OUTPUT = ROOT / "docs" / "benchmarks" / "cost.json"
 REPEATS = 7
 HEATMAP, COORDINATES = (256, 128), (320, 320)
 NETWORKS = {
-    "default: coordinates": ("coordinates_network_def", None, COORDINATES, 8),
+    "default: coordinates": ("coordinates_network_def", "default", COORDINATES, 8),
+    "smaller_coordinates: coordinates": (
+        "coordinates_network_def",
+        "smaller_coordinates",
+        COORDINATES,
+        8,
+    ),
     "xception_fc: coordinates": ("coordinates_network_def", "xception_fc", COORDINATES, 8),
-    "default: heatmap": ("heatmap_network_def", None, HEATMAP, 4),
+    "default: heatmap": ("heatmap_network_def", "default", HEATMAP, 4),
     "fcn: heatmap": ("heatmap_network_def", "fcn", HEATMAP, 4),
     "scn: heatmap": ("heatmap_network_def", "scn", HEATMAP, 4),
     "hourglass: heatmap": ("heatmap_network_def", "hourglass", HEATMAP, 4),
@@ -41,25 +49,29 @@ NETWORKS = {
 
 def main() -> None:
     """Measure all networks, one process each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--precision", default="auto", help="of a training step")
+    precision = precision_name(parser.parse_args().precision, "cpu")
     context = multiprocessing.get_context("spawn")
     costs = {}
     for name in NETWORKS:
         with context.Pool(1, maxtasksperchild=1) as pool:
-            costs[name] = pool.apply(measure, (name,))
+            costs[name] = pool.apply(measure, (name, precision))
         print(name, json.dumps(costs[name]), flush=True)
-    content = circumstances("python tests/benchmark/cost.py", []) | {"networks": costs}
+    content = circumstances("python tests/benchmark/cost.py", [])
+    content |= {"training_precision": precision, "networks": costs}
     OUTPUT.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, precision: str) -> dict[str, Any]:
     """Return the cost of one network."""
     torch.set_num_threads(2)
-    key, variant, shape, batch = NETWORKS[name]
-    network = network_of(key, variant).to(memory_format=torch.channels_last)
+    key, arm, shape, batch = NETWORKS[name]
+    network = network_of(key, ARMS[arm]).to(memory_format=torch.channels_last)
     before_mb = peak_mb()
     forward_ms = milliseconds(lambda: infer(network, shape))
     inference_mb = peak_mb() - before_mb
-    step_ms = milliseconds(lambda: step(network, key, shape, batch))
+    step_ms = milliseconds(lambda: step(network, key, shape, batch, precision))
     training_mb = peak_mb() - before_mb
     at_512 = operations(network, (512, 512)) if key.startswith("heatmap") else None
     return {
@@ -74,13 +86,15 @@ def measure(name: str) -> dict[str, Any]:
     }
 
 
-def network_of(key: str, variant: str | None) -> torch.nn.Module:
-    """Return a network of the bundle's configuration, with a variant on top."""
+def network_of(key: str, arm: Arm) -> torch.nn.Module:
+    """Return a network of the bundle's configuration, with an arm's variant and values on top."""
     configs = find_bundle(None) / "configs"
     parser = ConfigParser()
     parser.read_config(str(configs / "inference.yaml"))
-    if variant:
-        parser.update(ConfigParser.load_config_file(str(configs / "variants" / f"{variant}.yaml")))
+    if arm.variant:
+        overlay = configs / "variants" / f"{arm.variant}.yaml"
+        parser.update(ConfigParser.load_config_file(str(overlay)))
+    parser.update(dict(arm.values.get(key.removesuffix("_network_def"), {})))
     network: torch.nn.Module = parser.get_parsed_content(key)
     return network
 
@@ -99,9 +113,11 @@ def infer(network: torch.nn.Module, shape: tuple[int, int]) -> None:
         AutocastInferer("float32")(torch.rand(1, 1, *shape), network.eval())
 
 
-def step(network: torch.nn.Module, key: str, shape: tuple[int, int], batch: int) -> None:
-    """Run one training step in bfloat16, without the optimizer's update."""
-    output = AutocastInferer("bfloat16")(torch.rand(batch, 1, *shape), network.train())
+def step(
+    network: torch.nn.Module, key: str, shape: tuple[int, int], batch: int, precision: str
+) -> None:
+    """Run one training step, without the optimizer's update."""
+    output = AutocastInferer(precision)(torch.rand(batch, 1, *shape), network.train())
     outputs = output if isinstance(output, list) else [output]
     loss = HeatmapLoss() if key.startswith("heatmap") else SmoothCoordinateLoss()
     torch.autograd.backward(sum(loss(one, torch.rand_like(one)) for one in outputs))

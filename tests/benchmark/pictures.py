@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.patheffects import withStroke
 from monai.transforms import Compose
 from torch.nn import functional as F
 
@@ -21,10 +22,12 @@ from spine_monai.workflows.fitting import decode_item, errors_mm
 
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 HEADLINE = "default: chain"
+OUTLINED: dict[str, Any] = {"color": "white", "fontsize": 7, "va": "center"}
+OUTLINED["path_effects"] = [withStroke(linewidth=2, foreground="black")]
 SHOWN = (
     *("default: chain", "default: product, learned sigma", "default: heatmap"),
     *("default: coordinates", "whole_image: heatmap", "whole_image: chain"),
-    *("xception_fc: coordinates", "larger_coordinates: chain", "scn: chain", "hrnet: chain"),
+    *("xception_fc: coordinates", "smaller_coordinates: chain", "scn: chain", "hrnet: chain"),
 )
 
 
@@ -54,6 +57,8 @@ def draw_all(
     }
     chosen = [order[0], order[len(order) // 2], order[-1]]
     draw_subjects(chosen, items, joints, work, folder / "subjects.png")
+    missed = [case for case in order if not _all_hit(figures, case)] or order[-1:]
+    draw_subjects(missed, items, joints, work, folder / "missed.png")
     jumps = sorted(items, key=lambda case: -_gain(figures, case))
     draw_product(items[jumps[0]], joints[items[jumps[0]]["fold"]], work, folder / "product.png")
 
@@ -174,7 +179,7 @@ def draw_subjects(
         _draw_points(axes, item["label"].numpy()[ROWS], "#00c2d1", "o")
         _draw_points(axes, points.numpy()[ROWS], "#ffcc00", "+")
         for name, (row, column) in zip(LUMBAR11.names, item["label"].numpy()[ROWS], strict=True):
-            axes.text(column + 9, row, name, color="white", fontsize=7, va="center")
+            axes.text(column + 9, row, name, **OUTLINED)
     figure.tight_layout()
     save_figure(figure, path)
 
@@ -239,6 +244,10 @@ def _draw_points(axes: Any, points_ij: Any, color: str, marker: str = "+") -> No
 
 def _mean_error(figures: Mapping[str, Any], case: str) -> float:
     return float(np.mean(figures["cases"][HEADLINE][case]))
+
+
+def _all_hit(figures: Mapping[str, Any], case: str) -> bool:
+    return all(error <= HIT_RADIUS_MM for error in figures["cases"][HEADLINE][case])
 
 
 def _gain(figures: Mapping[str, Any], case: str) -> float:

@@ -17,7 +17,7 @@ from spine_monai.cli import main
 from spine_monai.data import write_datalist
 from spine_monai.data.synthetic import make_study
 from spine_monai.landmarks import LUMBAR11, LUMBAR13
-from spine_monai.networks import save_weights
+from spine_monai.networks import precision, save_weights
 from spine_monai.workflows.bundle import parse_config
 from spine_monai.workflows.causes import root_cause
 from spine_monai.workflows.stages import prepare_bundle
@@ -218,6 +218,24 @@ def test_the_networks_of_training_and_inference_are_the_same(bundle):
     for key in ("coordinates_width", "coordinates_input_size", "landmark_set", "num_landmarks"):
         assert inference[key] == coordinates[key]
     assert inference["target_sigma_mm"] == config_of(bundle, "train_fusion.yaml")["target_sigma_mm"]
+
+
+@pytest.fixture
+def chosen_anew():
+    precision.choose_precision.cache_clear()
+    yield
+    precision.choose_precision.cache_clear()
+
+
+@pytest.mark.usefixtures("chosen_anew")
+@pytest.mark.parametrize("file", TRAININGS[:2])
+@pytest.mark.parametrize(("has", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_trainings_run_in_what_the_device_has_instructions_for(
+    bundle, file, has, dtype, monkeypatch
+):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _device_type: has)
+    parser = parse_config(bundle, file, device="$torch.device('cpu')")
+    assert parser.get_parsed_content("train::inferer").dtype == dtype
 
 
 def test_the_configuration_is_short_and_safe(bundle):

@@ -62,7 +62,7 @@ MODEL_CARD_ROWS = (
 
 
 def figures_table(rows: dict[str, Any]) -> str:
-    """Some rows of `accuracy_first.json` with 95 % intervals, as the model card shows them."""
+    """Some rows of `accuracy.json` with 95 % intervals, as the model card shows them."""
     columns = {"MRE mm": "mre_mm", "median mm": "median_mm", "within 2 mm": "sdr_2"}
     columns |= {"4 mm": "sdr_4", "6 mm": "sdr_6", "8 mm": "sdr_8"}
     columns |= {"level shifts": "level_shift_rate", "all eleven within 8 mm": "all_within_8mm"}

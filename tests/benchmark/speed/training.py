@@ -18,6 +18,7 @@ from speed.timing import goal, side_by_side
 from spine_monai.data import datalist_from_markups, read_datalist, write_datalist
 from spine_monai.heatmaps import decode_heatmaps, encode_heatmaps
 from spine_monai.landmarks import LUMBAR11
+from spine_monai.networks import precision_name
 from spine_monai.transforms import DrawHeatmaps
 from spine_monai.workflows.bundle import find_bundle, parse_config
 
@@ -25,7 +26,7 @@ TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml")
 STUDIES = 20  # the demo study again and again; about as many as three folds of 28 subjects
 EPOCHS = 3
 IN_A_ROW = 20
-PRECISION = "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
+PRECISION = precision_name("auto", "cpu")
 
 
 def measure() -> dict[str, Any]:
