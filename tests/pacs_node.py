@@ -40,7 +40,7 @@ def small_study(folder, seed, **attributes):
 
 def quick_bundle(source, folder):
     """An untrained bundle of tiny networks, of a seed with which they find something."""
-    torch.manual_seed(3)
+    torch.manual_seed(21)
     return make_bundle(source, folder)
 
 
