@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,15 @@ def result(pristine_folder, landmarks):
     """The phantom's result, as the writers and pictures take it."""
     item = SagittalSliced("image")(LoadSpineStudyd("image")({"image": pristine_folder}))
     return Result("case-1", landmarks, item["image_source"], item["slice"], item["native_image"])
+
+
+@pytest.fixture(scope="session")
+def moved_out(result):
+    """Return the phantom's result with some landmarks moved up, out of the image."""
+
+    def move(*names):
+        points_lps = result.landmarks.points_lps.copy()
+        points_lps[[LUMBAR11.names.index(name) for name in names], 2] += 500
+        return replace(result, landmarks=replace(result.landmarks, points_lps=points_lps))
+
+    return move

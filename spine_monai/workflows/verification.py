@@ -2,8 +2,9 @@
 
 Files of one case are compared with its ``landmarks.json``, or with the first file where there is
 none. Points are compared in patient space, in mm. A presentation state (GSPS) holds pixels of the
-slice: they are compared with those of ``landmarks.json``, and the difference is given in mm, too. A
-picture (SC) holds no points: it must open and refer to a slice of ``landmarks.json``.
+slice: they are compared with those of ``landmarks.json``, and the difference is given in mm, too;
+it holds no landmark outside the image. A picture (SC) holds no points: it must open and refer to a
+slice of ``landmarks.json``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -164,16 +165,20 @@ def _compare_pixels(one: Reading, reference: Reading, strange: tuple[str, ...]) 
     """Compare pixels of the slice, as vectors in mm along its plane."""
     record = reference.record or {}
     plane = np.array(record["slice"]["lps_from_column_row"], dtype=np.float64)[:3, :2]
-    pixels = {entry["name"]: entry["position_px"] for entry in record["landmarks"]}
-    expected: Points = {
-        name: None if px is None else plane @ np.array([px["column"], px["row"]])
-        for name, px in pixels.items()
-    }
+    expected: Points = {name: plane @ xy for name, xy in _drawn_xy(record).items()}
     points: Points = {name: None if p is None else plane @ p for name, p in one.points.items()}
     is_one_slice = set(one.images) <= {record["source"].get("SOPInstanceUID")}
     tolerance_mm = TOLERANCE_MM if is_one_slice else OTHER_SLICE_MM
     check = _compare(one, reference, points, expected, tolerance_mm)
     return Check(one, reference.file, check.largest_mm, tolerance_mm, strange + check.problems)
+
+
+def _drawn_xy(record: Mapping[str, Any]) -> Known:
+    """The pixels of a record's landmarks that lie inside its slice."""
+    size = np.array([record["slice"]["columns"], record["slice"]["rows"]])
+    pixels = {entry["name"]: entry["position_px"] for entry in record["landmarks"]}
+    places = {n: np.array([px["column"], px["row"]]) for n, px in pixels.items() if px}
+    return {n: xy for n, xy in places.items() if ((xy >= -0.5) & (xy <= size - 0.5)).all()}
 
 
 def _compare(

@@ -45,6 +45,7 @@ DESCRIPTION = "Spine landmarks, research only"
 WINDOW_PERCENTILES = (0.5, 98.5)
 # A name without components, as good as no name (PS3.5 6.2.1.2); dcmtk refuses a state without one.
 EMPTY_NAME = "^"
+TOP_OF_DISPLAY = (0.0, 0.0, 1.0, 0.05)  # left, top, right, bottom; shares of it
 YELLOW_LAB = (86.0, 6.0, 57.0)
 
 
@@ -52,7 +53,8 @@ def write_gsps(result: Result, content: Mapping[str, Any], series: Series, path:
     """Write the landmarks as a presentation state of their slice, in the study of the images.
 
     All landmarks are drawn on the result's slice, those beside it at their projection; where they
-    were taken from several slices, each is drawn on its own.
+    were taken from several slices, each is drawn on its own. Those that lie outside their image, as
+    uncertain ones may, are named in words over the result's slice.
 
     Args:
         result: landmarks and slice.
@@ -61,22 +63,21 @@ def write_gsps(result: Result, content: Mapping[str, Any], series: Series, path:
         path: file to write.
 
     Raises:
-        ValueError: no landmark was found, or the series does not hold the slice.
+        ValueError: no landmark was found inside its image, or the series does not hold the slice.
     """
     from highdicom.pr import GraphicLayer, GrayscaleSoftcopyPresentationState
 
-    main, placed = slice_instance(result, series), place_marks(result, series)
+    main = slice_instance(result, series)
+    drawn, outside = _drawn_and_outside(result, series)
     with building(series):
         header = read_header(main)
         _name_nobody(header)
         layer = GraphicLayer(LAYER, 1, DESCRIPTION, display_color=_yellow())
-        notes = [
-            _annotation(mark, instance, layer, content, series)
-            for instance, marks in placed
-            for mark in marks
-        ]
+        notes = [_annotation(mark, one, layer, content, series) for one, mark in drawn]
+        notes += [_words(outside, main, layer, series)] if outside else []
+        images = [*(one for one, _ in drawn), *([main] if outside else [])]
         dataset = GrayscaleSoftcopyPresentationState(
-            referenced_images=_distinct([reference_image(one, series) for one, _ in placed]),
+            referenced_images=_distinct([reference_image(one, series) for one in images]),
             content_label=LAYER,
             content_description=DESCRIPTION,
             graphic_layers=[layer],
@@ -108,7 +109,7 @@ def points_xy_by_image(path: Path) -> dict[str, dict[str, NDArray[np.float64]]]:
     with reading(path, "a presentation state of landmarks"):
         for note in pydicom.dcmread(path).GraphicAnnotationSequence:
             uid = str(note.ReferencedImageSequence[0].ReferencedSOPInstanceUID)
-            for shape in note.GraphicObjectSequence:
+            for shape in note.get("GraphicObjectSequence", []):
                 xy = np.array(shape.GraphicData, dtype=np.float64).reshape(2) - CORNER_PX
                 points.setdefault(uid, {})[str(shape.TrackingID)] = xy
     return points
@@ -127,12 +128,49 @@ def points_xy_of_gsps(path: Path) -> tuple[str, dict[str, NDArray[np.float64]]]:
     return next(iter(points.items()))
 
 
+def _drawn_and_outside(
+    result: Result, series: Series
+) -> tuple[list[tuple[Instance, Mark]], list[str]]:
+    """Return the landmarks inside their images, with these, and the names of the others."""
+    pairs = [(one, mark) for one, marks in place_marks(result, series) for mark in marks]
+    drawn = [(one, mark) for one, mark in pairs if _is_inside(one, mark)]
+    if not drawn:
+        msg = f"case {result.case} must have a landmark inside its image to be drawn over it: all "
+        msg += "found lie outside. Leave out the format gsps for it."
+        raise ValueError(msg)
+    return drawn, [mark.landmark.name for one, mark in pairs if not _is_inside(one, mark)]
+
+
+def _is_inside(instance: Instance, mark: Mark) -> bool:
+    size = np.array([instance.header.Columns, instance.header.Rows])
+    corner_xy = _corner_xy(instance, mark)
+    return bool((corner_xy >= 0).all() and (corner_xy <= size).all())
+
+
+def _corner_xy(instance: Instance, mark: Mark) -> NDArray[np.float64]:
+    """Column and row from the outer corner of the first pixel."""
+    return points_xy_from_lps(mark.point_lps, instance.lps_from_column_row) + CORNER_PX
+
+
+def _words(names: Sequence[str], instance: Instance, layer: Any, series: Series) -> Any:
+    """Say which landmarks are not drawn, at the top of the display."""
+    from highdicom.pr import GraphicAnnotation, TextObject
+
+    text = f"Outside the image, not drawn: {', '.join(names)}"
+    return GraphicAnnotation(
+        referenced_images=[reference_image(instance, series)],
+        referenced_frame_number=frame_number(instance),
+        graphic_layer=layer,
+        text_objects=[TextObject(text, "DISPLAY", bounding_box=TOP_OF_DISPLAY)],
+    )
+
+
 def _annotation(
     mark: Mark, instance: Instance, layer: Any, content: Mapping[str, Any], series: Series
 ) -> Any:
     from highdicom.pr import GraphicAnnotation, GraphicObject, TextObject
 
-    column, row = points_xy_from_lps(mark.point_lps, instance.lps_from_column_row) + CORNER_PX
+    column, row = _corner_xy(instance, mark)
     text = f"{mark.landmark.name} ({note_of(mark, bool(content['calibrated']))})"
     point = GraphicObject(
         "POINT",

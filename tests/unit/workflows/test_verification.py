@@ -132,7 +132,8 @@ def measurement_groups(dataset):
 
 def edit_presentation(path, change):
     dataset = pydicom.dcmread(path)
-    shapes = {n.GraphicObjectSequence[0].TrackingID: n for n in dataset.GraphicAnnotationSequence}
+    notes = [n for n in dataset.GraphicAnnotationSequence if "GraphicObjectSequence" in n]
+    shapes = {n.GraphicObjectSequence[0].TrackingID: n for n in notes}
     found = {k: list(map(float, n.GraphicObjectSequence[0].GraphicData)) for k, n in shapes.items()}
     new = change(found)
     for name, note in shapes.items():
@@ -159,6 +160,14 @@ def shift(name, index, by):
         return points | {name: moved}
 
     return change
+
+
+def test_a_landmark_outside_the_image_need_not_be_drawn_over_it(tmp_path, moved_out, located):
+    out = write_every_format(tmp_path / "out", moved_out("T12-L1"), located)
+    assert verify([out]).agrees
+    path = path_of(out, GSPS_FILE)
+    edit_presentation(path, lambda points: {n: p for n, p in points.items() if n != "L1"})
+    assert checks_of(path)[GSPS_FILE].problems == ("L1 is missing",)
 
 
 def test_what_was_written_agrees(out):

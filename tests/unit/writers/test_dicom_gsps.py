@@ -166,6 +166,23 @@ def _height(point_lps, file):
     return image.TransformPhysicalPointToContinuousIndex(point_lps.tolist())[2]
 
 
+def test_landmarks_outside_the_image_are_named_and_not_drawn(moved_out, state_of, dicom_folder):
+    dataset = state_of(dicom_folder, of=moved_out("T12-L1", "L1"))
+    *drawn, words = dataset.GraphicAnnotationSequence
+    names = [note.GraphicObjectSequence[0].TrackingID for note in drawn]
+    assert names == [name for name in LUMBAR11.names if name not in ("T12-L1", "L1", "L3")]
+    (text,) = words.TextObjectSequence
+    assert text.UnformattedTextValue == "Outside the image, not drawn: T12-L1, L1"
+    assert "GraphicObjectSequence" not in words
+    _, points = points_xy_of_gsps(dataset.filename)
+    assert list(points) == names
+
+
+def test_a_result_that_is_all_outside_its_image_is_refused(moved_out, state_of, dicom_folder):
+    with pytest.raises(ValueError, match=r"must have a landmark inside its image.* format gsps"):
+        state_of(dicom_folder, of=moved_out(*LUMBAR11.names))
+
+
 def test_the_same_result_gives_the_same_bytes(file, result, record, dicom_series, tmp_path):
     write_gsps(result, record, dicom_series, tmp_path / "again.dcm")
     assert (tmp_path / "again.dcm").read_bytes() == file.read_bytes()
