@@ -117,6 +117,16 @@ ARMS = {
         "window of 307 x 230 mm, DynUNet",
         values={"heatmap": {"window_size": [256, 192], "roomy_size": [352, 288]}},
     ),
+    "wide_longer": Arm(
+        "window of 307 x 230 mm, DynUNet, three times as many steps",
+        values={
+            "heatmap": {
+                "window_size": [256, 192],
+                "roomy_size": [352, 288],
+                "epochs": 3 * STEPS["heatmap"],
+            }
+        },
+    ),
     "smaller_coordinates": Arm(
         "narrower Xception on a coarser canvas",
         ("coordinates",),
