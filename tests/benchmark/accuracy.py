@@ -42,7 +42,8 @@ from spine_monai.workflows.stages import circumstances
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "accuracy.json"
-AUGMENTED = "tta"  # rows of the default's networks on turned and scaled windows
+AUGMENTED = "tta"  # rows of AUGMENTED_ARM's networks on turned and scaled windows
+AUGMENTED_ARM = "narrow_window"
 FLAGGED = ("sub-018", "sub-050", "sub-107", "sub-141", "sub-166", "sub-177", "sub-241")
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 
@@ -66,10 +67,17 @@ def main() -> None:
         values = {"precision": options.precision} if options.precision else {}
         train_arms(options.arms, options.work, datalist, options.jobs, **values)
     if not options.train_only:
-        for fold in sorted({item["fold"] for item in items}):
-            augmented.predict(options.work / "default", datalist, options.work / AUGMENTED, fold)
+        predict_augmented(options.work, datalist)
         names = [*options.arms, *AVERAGED, AUGMENTED]
         decode_arms(names, options.work, datalist, options.jobs)
+
+
+def predict_augmented(work: Path, datalist: Path) -> None:
+    """Store an arm's predictions averaged over turned and scaled windows, where it has networks."""
+    values = dict(ARMS[AUGMENTED_ARM].values["heatmap"])
+    values["coordinates_dir"] = str(work / "default" / "predictions" / "coordinates")
+    for fold in sorted({item["fold"] for item in read_datalist(datalist)}):
+        augmented.predict(work / AUGMENTED_ARM, datalist, work / AUGMENTED, fold, **values)
 
 
 def parse() -> argparse.Namespace:
@@ -256,8 +264,13 @@ def differences(cases: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any
         "product - heatmap": (product, "default: heatmap"),
         "chain - heatmap": ("default: chain", "default: heatmap"),
         "chain - chain without coordinates": ("default: chain", without),
-        "window - whole image (heatmap)": ("default: heatmap", "whole_image: heatmap"),
-        "window - whole image (chain)": ("default: chain", "whole_image: chain"),
+        "default - narrow window (heatmap)": ("default: heatmap", "narrow_window: heatmap"),
+        "default - narrow window (chain)": ("default: chain", "narrow_window: chain"),
+        "default - whole image (heatmap)": ("default: heatmap", "whole_image: heatmap"),
+        "narrow window - whole image (heatmap)": (
+            "narrow_window: heatmap",
+            "whole_image: heatmap",
+        ),
     }
     return {
         title: paired_difference(cases[first], cases[second])

@@ -26,7 +26,9 @@ logger = logging.getLogger("spine_monai.bench")
 BOTH = ("coordinates", "heatmap")
 CENTRED = {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": "@window_size"}
 STRETCHED = {"_target_": "ScaleIntensityd", "keys": "image"}
-STEPS = {"coordinates": 170, "heatmap": 80}  # epochs on three folds; fewer folds get more
+COMMON_EPOCHS = 80  # of heatmap networks on three folds; fewer folds get more
+# What every arm of a heatmap network but the default's own has, so that two cores can afford it.
+COMMON = {"window_size": [256, 128], "roomy_size": [352, 224], "epochs": COMMON_EPOCHS}
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,15 @@ class Job:
     fold: int
 
 
+def common(title: str, variant: str | None = None, **values: Any) -> Arm:
+    """Return a heatmap network in the narrower window, with a third of the default's steps."""
+    own = {"heatmap": COMMON | values}
+    return Arm(f"{title}, window of 307 x 154 mm", variant=variant, values=own)
+
+
 def fewer_subjects(folds: int) -> Arm:
-    """Return the default heatmap network trained on fewer folds, with as many steps."""
-    values = {"heatmap": {"epochs": STEPS["heatmap"] * 3 // folds}}
+    """Return the common heatmap network trained on fewer folds, with as many steps."""
+    values = {"heatmap": COMMON | {"epochs": COMMON_EPOCHS * 3 // folds}}
     return Arm(f"{7 * folds} training subjects", values=values, folds=folds)
 
 
@@ -69,70 +77,57 @@ def other_seed(seed: int) -> Arm:
 
 
 def without_equalization() -> Arm:
-    """Return the default heatmap network on grey values as they are, stretched to 0 to 1."""
+    """Return the common heatmap network on grey values as they are, stretched to 0 to 1."""
     loading = [
         {"_target_": "spine_monai.transforms.LoadSpineStudyd", "keys": "image"},
         {"_target_": "spine_monai.transforms.SagittalSliced", "keys": "image"},
     ]
     scale = {"_target_": "spine_monai.transforms.PhysicalScaled", "keys": "image"}
     steps = [*loading, STRETCHED, scale | {"spacing_mm": "@spacing_mm"}]
-    return Arm("without equalization", values={"heatmap": {"preprocessing": steps}})
+    return common("without equalization", preprocessing=steps)
 
 
 PAPER = {
     "coordinates": {"epochs": 1000, "precision": "bfloat16"},
     "heatmap": {"epochs": 400, "precision": "bfloat16"},
 }
+SHORT = {"heatmap": {"epochs": COMMON_EPOCHS}}
+SMALLER = {"coordinates": {"coordinates_width": 0.5, "coordinates_input_size": 160}}
 ARMS = {
-    "default": Arm("window at one scale, DynUNet", BOTH),
+    "default": Arm("window of 307 x 230 mm at one scale, DynUNet", BOTH),
+    "longer_coordinates": Arm(
+        "the default with three times as many steps for the coordinates",
+        BOTH,
+        values={"coordinates": {"epochs": 510}},
+    ),
+    "shorter": Arm("the default's heatmaps with a third of the steps", values=SHORT),
+    "narrow_longer": common("DynUNet, as many steps as the default", epochs=3 * COMMON_EPOCHS),
+    "narrow_window": common("DynUNet"),
+    "smaller_coordinates": Arm(
+        "narrower Xception on a coarser canvas", ("coordinates",), values=SMALLER
+    ),
     "xception_fc": Arm("Xception + FC, the paper's recipe, small", ("coordinates",), "xception_fc"),
-    "whole_image": Arm("whole image squeezed, DynUNet", variant="whole_image"),
-    "fcn": Arm("window at one scale, FCN-8s", variant="fcn"),
-    "scn": Arm("window at one scale, SpatialConfiguration-Net", variant="scn"),
-    "hourglass": Arm("window at one scale, stacked hourglass", variant="hourglass"),
-    "hrnet": Arm("window at one scale, HRNet", variant="hrnet"),
+    "whole_image": Arm("whole image squeezed, DynUNet", variant="whole_image", values=SHORT),
+    "fcn": common("FCN-8s", "fcn"),
+    "scn": common("SpatialConfiguration-Net", "scn"),
+    "hourglass": common("stacked hourglass", "hourglass"),
+    "hrnet": common("HRNet", "hrnet"),
     "paper": Arm("the paper's pair at full size", BOTH, "paper", PAPER),
-    "dsnt": Arm("numerical coordinate regression", variant="dsnt"),
-    "adaptive": Arm("targets that sharpen from 5 to 1 px (AdaLoss)", variant="adaptive"),
+    "dsnt": common("numerical coordinate regression", "dsnt"),
+    "adaptive": common("targets that sharpen from 5 to 1 px (AdaLoss)", "adaptive"),
     "seed_1": other_seed(1),
     "seed_2": other_seed(2),
-    "no_augmentation": Arm(
-        "without augmentation", values={"heatmap": {"augmentation": [CENTRED], "field_of_view": []}}
-    ),
+    "no_augmentation": common("without augmentation", augmentation=[CENTRED], field_of_view=[]),
     "no_equalization": without_equalization(),
     "subjects_14": fewer_subjects(2),
     "subjects_7": fewer_subjects(1),
-    "narrow": Arm("targets of 1 px", values={"heatmap": {"target_sigma_px": 1.0}}),
-    "broad": Arm("targets of 5 px", values={"heatmap": {"target_sigma_px": 5.0}}),
-    "second_form": Arm(
-        "targets of the paper's second form",
-        values={"heatmap": {"target_amplitude": paper_amplitude(3.0, 10.0)}},
-    ),
-    "longer": Arm(
-        "three times as many steps",
-        BOTH,
-        values={network: {"epochs": 3 * epochs} for network, epochs in STEPS.items()},
-    ),
-    "wide_window": Arm(
-        "window of 307 x 230 mm, DynUNet",
-        values={"heatmap": {"window_size": [256, 192], "roomy_size": [352, 288]}},
-    ),
-    "wide_longer": Arm(
-        "window of 307 x 230 mm, DynUNet, three times as many steps",
-        values={
-            "heatmap": {
-                "window_size": [256, 192],
-                "roomy_size": [352, 288],
-                "epochs": 3 * STEPS["heatmap"],
-            }
-        },
-    ),
-    "smaller_coordinates": Arm(
-        "narrower Xception on a coarser canvas",
-        ("coordinates",),
-        values={"coordinates": {"coordinates_width": 0.5, "coordinates_input_size": 160}},
+    "narrow": common("targets of 1 px", target_sigma_px=1.0),
+    "broad": common("targets of 5 px", target_sigma_px=5.0),
+    "second_form": common(
+        "targets of the paper's second form", target_amplitude=paper_amplitude(3.0, 10.0)
     ),
 }
+PLACED_BY_OWN = ("paper", "longer_coordinates")  # other landmarks, and what may be the next default
 AVERAGED = {"seeds": ("default", "seed_1", "seed_2")}  # a row of three networks, not trained
 
 
@@ -199,8 +194,8 @@ def is_ready(work: Path, job: Job) -> bool:
 
 
 def placed_by(name: str) -> str:
-    """Return the arm whose coordinates place an arm's windows; others for other landmarks."""
-    return name if name == "paper" else "default"
+    """Return the arm whose coordinates place an arm's windows: the default's for most."""
+    return name if name in PLACED_BY_OWN else "default"
 
 
 def train_one(

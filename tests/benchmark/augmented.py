@@ -1,4 +1,4 @@
-"""Test-time augmentation: the default's heatmap networks on turned and scaled windows, averaged."""
+"""Test-time augmentation: an arm's heatmap networks on turned and scaled windows, averaged."""
 
 import itertools
 import math
@@ -49,22 +49,22 @@ def resampled(images: Tensor, matrix: Tensor) -> Tensor:
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def predict(default: Path, datalist: Path, target: Path, fold: int) -> None:
+def predict(bundle: Path, datalist: Path, target: Path, fold: int, **values: Any) -> None:
     """Store the averaged predictions on one fold, if its network is there.
 
     Args:
-        default: bundle whose runs hold the networks of the folds.
+        bundle: of the arm; its runs hold the networks of the folds.
         datalist: cases with landmarks and folds.
         target: bundle that gets the predictions.
         fold: held out.
+        **values: ids of ``train_heatmap.yaml`` that the arm changes, and ``coordinates_dir``.
     """
-    weights = default / "runs" / "heatmap" / f"fold-{fold}" / "model.pt"
+    weights = bundle / "runs" / "heatmap" / f"fold-{fold}" / "model.pt"
     path = prediction_file(target, "heatmap", fold)
     if path.is_file() or not weights.is_file():
         return
-    coordinates = str(default / "predictions" / "coordinates")
-    values = {"datalist": str(datalist), "val_folds": [fold], "coordinates_dir": coordinates}
-    parser = parse_config(default, "train_heatmap.yaml", **values)
+    given = {"datalist": str(datalist), "val_folds": [fold], **values}
+    parser = parse_config(bundle, "train_heatmap.yaml", **given)
     network = load_weights(parser.get_parsed_content("network_def"), weights)
     dataset = parser.get_parsed_content("predict::dataset")
     store_predictions(network, AveragedInferer(), dataset, torch.device("cpu"), path)

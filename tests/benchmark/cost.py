@@ -29,7 +29,7 @@ from spine_monai.workflows.stages import circumstances
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "cost.json"
 REPEATS = 7
-HEATMAP, COORDINATES = (256, 128), (320, 320)
+WINDOW, COMMON_WINDOW, COORDINATES = (256, 192), (256, 128), (320, 320)
 NETWORKS = {
     "default: coordinates": ("coordinates_network_def", "default", COORDINATES, 8),
     "smaller_coordinates: coordinates": (
@@ -39,11 +39,12 @@ NETWORKS = {
         8,
     ),
     "xception_fc: coordinates": ("coordinates_network_def", "xception_fc", COORDINATES, 8),
-    "default: heatmap": ("heatmap_network_def", "default", HEATMAP, 4),
-    "fcn: heatmap": ("heatmap_network_def", "fcn", HEATMAP, 4),
-    "scn: heatmap": ("heatmap_network_def", "scn", HEATMAP, 4),
-    "hourglass: heatmap": ("heatmap_network_def", "hourglass", HEATMAP, 4),
-    "hrnet: heatmap": ("heatmap_network_def", "hrnet", HEATMAP, 4),
+    "default: heatmap": ("heatmap_network_def", "default", WINDOW, 4),
+    "narrow_window: heatmap": ("heatmap_network_def", "narrow_window", COMMON_WINDOW, 4),
+    "fcn: heatmap": ("heatmap_network_def", "fcn", COMMON_WINDOW, 4),
+    "scn: heatmap": ("heatmap_network_def", "scn", COMMON_WINDOW, 4),
+    "hourglass: heatmap": ("heatmap_network_def", "hourglass", COMMON_WINDOW, 4),
+    "hrnet: heatmap": ("heatmap_network_def", "hrnet", COMMON_WINDOW, 4),
 }
 
 

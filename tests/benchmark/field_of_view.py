@@ -40,7 +40,7 @@ def main() -> None:
     """Compare the arms' heatmaps on every rewriting, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=ROOT / "bench_output")
-    parser.add_argument("--arms", nargs="+", default=["default", "whole_image"], choices=THIRTEEN)
+    parser.add_argument("--arms", nargs="+", default=["default"], choices=THIRTEEN)
     parser.add_argument(
         "--placed-by", default="default", help="arm whose coordinates place windows"
     )
@@ -52,7 +52,8 @@ def main() -> None:
         own = [item for item in items if item["fold"] == fold]
         arms = {arm: results[arm] for arm in options.arms}
         run_fold(options.work, fold, own, arms, options.placed_by)
-    command = f"python tests/benchmark/field_of_view.py --placed-by {options.placed_by}"
+    command = f"python tests/benchmark/field_of_view.py --arms {' '.join(options.arms)} "
+    command += f"--placed-by {options.placed_by}"
     content = circumstances(command, [])
     content["placed_by"] = options.placed_by
     content["rows"] = {
@@ -95,6 +96,7 @@ def heatmaps_alone(bundle: Path, fold: int, folder: Path, coordinates: Path) -> 
         val_folds=[fold],
         views=[[None, None]],
         coordinates_dir=str(coordinates),
+        **ARMS[bundle.name].values.get("heatmap", {}),
     )
     weights = bundle / "runs" / "heatmap" / f"fold-{fold}" / "model.pt"
     network = load_weights(parser.get_parsed_content("network_def"), weights)

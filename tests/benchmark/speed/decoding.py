@@ -22,7 +22,7 @@ from spine_monai.joint import JointFusion
 
 WEIGHTS = Path(__file__).parents[3] / "bundles" / "spine_landmarks" / "models" / "fusion.pt"
 ROWS_MM = 307.0  # that the maps show from head to foot; their pixels are square
-LARGE, SHIPPED = (11, 512, 512), (13, 256, 128)
+LARGE, SHIPPED = (11, 512, 512), (13, 256, 192)
 KINDS = (0, 1) * 6 + (0,)
 POINTS_PX, RELATIVE = 1e-3, 1e-4  # how far both ways may differ
 

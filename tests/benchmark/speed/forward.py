@@ -26,7 +26,7 @@ from spine_monai.networks.precision import choose_precision
 from spine_monai.workflows.bundle import find_bundle
 
 PAPER_IMAGE, PAPER_SPACING_MM, PAPER_SIGMA_MM = (512, 512), 0.6, 15.0
-DEFAULT_WINDOW, DEFAULT_CANVAS = (256, 128), (320, 320)
+DEFAULT_WINDOW, DEFAULT_CANVAS = (256, 192), (320, 320)
 SLICES = 9  # that the default looks at
 PAPER_REPEATS, DEFAULT_REPEATS = 5, 9
 SHAPES = ((64, 64, 256), (128, 128, 256), (256, 128, 128), (512, 64, 64))  # channels, H, W
