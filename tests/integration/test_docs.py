@@ -56,7 +56,7 @@ def test_links_lead_to_files(page):
     assert not missing
 
 
-TRAININGS = ("first", "second")  # of the configuration before the shipped one
+TRAININGS = ("first", "second")  # of the first configuration
 
 
 def _hits(row):
