@@ -22,6 +22,7 @@ HEIGHT_MM = 8.4  # of the piece of canal behind a landmark
 BEND_MM = 18.0  # how far tilt and curve may each take the spine out of one slice
 BEND_PRICE = 1e-4  # of the score, per mm squared; settled on 28 subjects
 BEND_GAIN = 0.015  # of the score, that a bend must bring to be believed; settled likewise
+TOO_CLOSE = 0.005  # scores that differ by less do not tell slices apart; settled likewise
 FINENESS = 4  # places tried between two slices
 
 
@@ -55,13 +56,13 @@ def canal_brightness(image: Tensor, points_ij: FloatArray, spacing_mm: FloatArra
 
 
 def best_slice(scores: FloatArray) -> int:
-    """Return the slice of the highest mean score; of equal ones that nearest the middle.
+    """Return the slice of the highest mean score; of those too close to tell, the most central.
 
     Args:
         scores: (K, N) of each landmark on each slice, in the order of the slices.
     """
     means = scores.mean(1)
-    best = np.flatnonzero(means >= means.max() - 1e-9)
+    best = np.flatnonzero(means >= means.max() - TOO_CLOSE)
     return int(best[np.abs(best - (len(means) - 1) / 2).argmin()])
 
 

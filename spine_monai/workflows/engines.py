@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from spine_monai.workflows.in_process import InProcess, check_read_ahead
-from spine_monai.workflows.job import Item
 from spine_monai.workflows.processes import Crew
 from spine_monai.workflows.recipe import Recipe
 from spine_monai.workflows.report import Reports
+from spine_monai.workflows.slice_choice import Item
 from spine_monai.workflows.tries import TRIES_FOLDER, Tries
 
 LOCAL, RAY = "local", "ray"

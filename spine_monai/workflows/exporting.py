@@ -34,9 +34,9 @@ from spine_monai.workflows.graphs import (
     write_openvino,
     write_torchscript,
 )
-from spine_monai.workflows.job import Item
 from spine_monai.workflows.recipe import EvaluatorPredict
 from spine_monai.workflows.signature import signature_of
+from spine_monai.workflows.slice_choice import Item
 
 logger = logging.getLogger(__name__)
 

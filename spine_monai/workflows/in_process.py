@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Container, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from spine_monai.workflows.job import Item
 from spine_monai.workflows.localizer import Localizer, Reading, build_localizer
 from spine_monai.workflows.recipe import Recipe
 from spine_monai.workflows.report import Reports
+from spine_monai.workflows.slice_choice import Item
 from spine_monai.workflows.tries import Tries
 
 

@@ -1,16 +1,11 @@
 """What one call does with each of its cases."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spine_monai.workflows.slice_choice import Slices, check_slices
-
-Item = Mapping[str, Any]
-Predict = Callable[[Sequence[Item]], Sequence[Item]]
-"""From the preprocessed slices of one case, each with ``image``, (1, H, W) upright, at the
-bundle's scale, to ``landmarks`` (a ``LandmarkSet``, LPS) and ``slice_score`` (N,) of each."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from spine_monai.readers.location import UnusableStudy
 from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.cases import located
 from spine_monai.workflows.causes import in_one_line, root_cause
-from spine_monai.workflows.job import Item, Job, Predict
+from spine_monai.workflows.job import Job
 from spine_monai.workflows.outputs import (
     DEFAULT_FORMATS,
     check_source,
@@ -21,7 +21,7 @@ from spine_monai.workflows.outputs import (
 )
 from spine_monai.workflows.recipe import TORCH, Recipe
 from spine_monai.workflows.report import CaseReport
-from spine_monai.workflows.slice_choice import choose_slices
+from spine_monai.workflows.slice_choice import Item, Predict, look_at_slices
 from spine_monai.workflows.tries import MAX_TRIES, Tries, remove_leftovers
 from spine_monai.writers import RESULT_FILE, Result, case_content
 
@@ -181,7 +181,7 @@ class Localizer:
 
     def _infer(self, items: Sequence[Item]) -> Result:
         slices = self.job.slices
-        choice = choose_slices(items, self.predict(items), slices)
+        choice = look_at_slices(items, self.predict, slices)
         best = items[choice.best]
         return Result(
             case=best["id"],

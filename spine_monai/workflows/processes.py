@@ -17,10 +17,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from spine_monai.workflows.job import Item
 from spine_monai.workflows.recipe import Recipe
 from spine_monai.workflows.records import package_level, replay
 from spine_monai.workflows.report import CaseReport, Reports
+from spine_monai.workflows.slice_choice import Item
 from spine_monai.workflows.tries import MAX_TRIES
 from spine_monai.workflows.worker import Answer, Broken, Order
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from spine_monai.workflows.in_process import check_read_ahead
-from spine_monai.workflows.job import Item
 from spine_monai.workflows.localizer import build_localizer
 from spine_monai.workflows.recipe import Recipe
 from spine_monai.workflows.records import collect, package_level, replay, silence_other_logs
 from spine_monai.workflows.report import Reports
+from spine_monai.workflows.slice_choice import Item
 from spine_monai.workflows.tries import Tries
 from spine_monai.workflows.worker import Answer, Order
 

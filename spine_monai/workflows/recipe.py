@@ -10,8 +10,9 @@ from monai.engines import EnsembleEvaluator
 
 from spine_monai.files import sha256_of_file
 from spine_monai.workflows.bundle import describe_bundle, parse_config
-from spine_monai.workflows.job import Item, Job, Predict
+from spine_monai.workflows.job import Job
 from spine_monai.workflows.outputs import DEFAULT_FORMATS, check_formats
+from spine_monai.workflows.slice_choice import Item, Predict
 
 INFERENCE_FILE = "inference.yaml"
 TORCH = "torch"

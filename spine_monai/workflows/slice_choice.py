@@ -1,6 +1,6 @@
 """From the landmarks of several slices to those of the study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 from spine_monai.geometry import LPS_FROM_RAS, project_on_slice
 from spine_monai.landmarks import HIT_RADIUS_MM, LandmarkSet
 from spine_monai.slices import best_slice, slice_of_each_landmark
+from spine_monai.transforms import ScoreSliced
 
+Item = Mapping[str, Any]
+Predict = Callable[[Sequence[Item]], Sequence[Item]]
+"""From the preprocessed slices of one case, each with ``image``, (1, H, W) upright, at the
+bundle's scale, to ``landmarks`` (a ``LandmarkSet``, LPS) and ``slice_score`` (N,) of each."""
 Slices = Literal["one", "all"]
 SLICES: tuple[Slices, ...] = ("one", "all")
+SCORE = ScoreSliced("image")
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,35 @@ def check_slices(slices: str) -> Slices:
     raise ValueError(msg)
 
 
+def look_at_slices(items: Sequence[Item], predict: Predict, slices: Slices) -> SliceChoice:
+    """Find a study's landmarks on the slices that need to be looked at.
+
+    For ``all`` these are all of them. For ``one`` the networks see the middle slice, and from
+    there the slice that shows the canal best behind the landmarks just found, until they have seen
+    that one: most often it is the first or the second. Where the middle one shows nothing, they
+    see all.
+
+    Args:
+        items: of each slice, ``image``, ``slice`` and ``native_image`` with its affine.
+        predict: from slices to landmarks.
+        slices: see ``choose_slices``.
+    """
+    if slices == "all" or len(items) == 1:
+        return choose_slices(items, predict(items), slices)
+    looked: dict[int, Any] = {}
+    best = _middle(items)
+    while best not in looked:
+        looked[best] = predict([items[best]])[0]["landmarks"]
+        scores = [_score(item, looked[best]) for item in items]
+        best = best_slice(np.stack(scores))
+        if not np.any(scores):
+            return choose_slices(items, predict(items), slices)
+    outputs = [{"landmarks": looked[best], "slice_score": score} for score in scores]
+    return choose_slices(items, outputs, slices)
+
+
 def choose_slices(
-    items: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]], slices: Slices
+    items: Sequence[Item], outputs: Sequence[Mapping[str, Any]], slices: Slices
 ) -> SliceChoice:
     """Choose among the slices that were looked at, in their order.
 
@@ -78,13 +111,25 @@ def choose_slices(
     return SliceChoice(best, landmarks, of_each, reason, warnings)
 
 
-def _reason(items: Sequence[Mapping[str, Any]], best: int) -> str:
+def _middle(items: Sequence[Item]) -> int:
+    """Number, among those that may be looked at, of the study's middle slice."""
+    frames = [item["slice"] for item in items]
+    return int(np.argmin([abs(frame["index"] - frame["count"] // 2) for frame in frames]))
+
+
+def _score(item: Item, landmarks: LandmarkSet) -> NDArray[np.float64]:
+    """(N,) how well a slice shows the canal behind landmarks of this slice or one beside it."""
+    scored: Mapping[Any, Any] = SCORE({"image": item["image"], "landmarks": landmarks})
+    return np.asarray(scored["slice_score"])
+
+
+def _reason(items: Sequence[Item], best: int) -> str:
     frame = items[best]["slice"]
     reason = f"slice {frame['index']} of {frame['count']} shows the canal best of "
     return reason + f"{len(items)}, the middle one is {frame['count'] // 2}"
 
 
-def _warnings(items: Sequence[Mapping[str, Any]], best: int) -> tuple[Mapping[str, str], ...]:
+def _warnings(items: Sequence[Item], best: int) -> tuple[Mapping[str, str], ...]:
     first, last = items[0]["slice"]["index"], items[-1]["slice"]["index"]
     count, index = items[0]["slice"]["count"], items[best]["slice"]["index"]
     may_lie_beyond = (index == first and first > 0) or (index == last and last < count - 1)
@@ -95,14 +140,14 @@ def _warnings(items: Sequence[Mapping[str, Any]], best: int) -> tuple[Mapping[st
     return ({"code": "slice_at_the_edge", "message": message},)
 
 
-def _step_mm(items: Sequence[Mapping[str, Any]]) -> float:
+def _step_mm(items: Sequence[Item]) -> float:
     first, second = (np.asarray(item["native_image"].affine)[:3, 3] for item in items[:2])
     return float(np.linalg.norm(second - first))
 
 
 def _agreeing(
     found: Sequence[LandmarkSet],
-    items: Sequence[Mapping[str, Any]],
+    items: Sequence[Item],
     best: int,
     wanted: NDArray[np.int64],
 ) -> tuple[int, ...]:

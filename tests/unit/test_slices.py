@@ -62,6 +62,13 @@ def test_of_equal_slices_the_one_nearest_the_middle_is_taken():
     assert best_slice(scores) == 4
 
 
+@pytest.mark.parametrize(("lead", "expected"), [(0.004, 4), (0.006, 0)])
+def test_a_lead_too_small_to_tell_does_not_take_a_slice_from_the_middle(lead, expected):
+    scores = np.full((7, 3), 0.4)
+    scores[[0, 4]] = [[0.9 + lead], [0.9]]
+    assert best_slice(scores) == expected
+
+
 def test_a_single_slice_needs_no_choice():
     assert best_slice(np.ones((1, 4))) == 0
     assert slice_of_each_landmark(np.ones((1, 4)), 0.0).tolist() == [0] * 4

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 
 from spine_monai.geometry import points_ijk_from_lps, points_lps_from_ij
 from spine_monai.landmarks import LUMBAR11, LandmarkSet
-from spine_monai.workflows.slice_choice import check_slices, choose_slices
+from spine_monai.workflows.slice_choice import check_slices, choose_slices, look_at_slices
 
 N = len(LUMBAR11)
 TURN = nib.eulerangles.euler2mat(z=0.2, y=-0.1, x=0.15)
@@ -111,3 +111,75 @@ def test_another_word_is_refused():
     assert check_slices("all") == "all"
     with pytest.raises(ValueError, match="slices must be 'one' or 'all': got 'some'"):
         check_slices("some")
+
+
+class Looks:
+    """Finds landmarks on each slice it is shown, and remembers which it was shown."""
+
+    def __init__(self, shift_px=None, absent=()):
+        self.seen = []
+        self.shift_px = shift_px or {}
+        self.absent = absent
+
+    def __call__(self, items):
+        indices = [one["slice"]["index"] for one in items]
+        self.seen.append(indices)
+        found = [output(index, 0.5, self.shift_px.get(index, 0.0)) for index in indices]
+        for index, one in zip(indices, found, strict=True):
+            if index in self.absent:
+                one["landmarks"].points_lps[:] = np.nan
+                one["slice_score"][:] = 0.0
+        return found
+
+
+def shown(index, *canals, count=9):
+    """A slice whose canal is bright this many columns behind the landmarks."""
+    own = item(index, count)
+    image = torch.zeros(1, 200, 100)
+    for start, brightness in canals:
+        image[:, :, 40 + start : 60 + start] = brightness
+    return own | {"image": MetaTensor(image, affine=affine_of(index))}
+
+
+def test_only_the_middle_slice_is_looked_at_where_it_shows_the_canal():
+    looks = Looks()
+    items = [shown(3, (12, 0.5)), shown(4, (12, 0.9)), shown(5, (12, 0.5))]
+    choice = look_at_slices(items, looks, "one")
+    assert looks.seen == [[4]]
+    assert choice.best == 1
+    assert choice.reason == "slice 4 of 9 shows the canal best of 3, the middle one is 4"
+    np.testing.assert_allclose(places(choice), 4, atol=1e-6)
+
+
+def test_the_slice_that_shows_the_canal_best_is_looked_at_next():
+    looks = Looks()
+    items = [shown(3, (12, 0.5)), shown(4, (12, 0.6)), shown(5, (12, 0.9))]
+    choice = look_at_slices(items, looks, "one")
+    assert looks.seen == [[4], [5]]
+    assert choice.best == 2
+    np.testing.assert_allclose(places(choice), 5, atol=1e-6)
+    assert [warning["code"] for warning in choice.warnings] == ["slice_at_the_edge"]
+
+
+def test_slices_that_send_to_each_other_are_each_looked_at_once():
+    """From slice 4 the canal of 5 looks brighter; from 5, where all lies 35 columns on, that of 4."""
+    looks = Looks(shift_px={5: -35.0})
+    items = [shown(4, (12, 0.6), (-23, 0.8)), shown(5, (12, 0.9), (-23, 0.1))]
+    choice = look_at_slices(items, looks, "one")
+    assert looks.seen == [[4], [5]]
+    assert choice.best == 0
+    np.testing.assert_allclose(places(choice), 4, atol=1e-6)
+
+
+def test_all_are_looked_at_where_the_middle_slice_shows_nothing():
+    looks = Looks(absent=(4,))
+    items = [shown(index, (12, 0.5)) for index in (3, 4, 5)]
+    choice = look_at_slices(items, looks, "one")
+    assert looks.seen == [[4], [3, 4, 5]]
+    assert choice.best != 1
+
+
+def test_all_slices_are_looked_at_together_where_all_give_landmarks():
+    looks = Looks()
+    look_at_slices([shown(index, (12, 0.5)) for index in (3, 4, 5)], looks, "all")
+    assert looks.seen == [[3, 4, 5]]
