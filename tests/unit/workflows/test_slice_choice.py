@@ -162,7 +162,7 @@ def test_the_slice_that_shows_the_canal_best_is_looked_at_next():
 
 
 def test_slices_that_send_to_each_other_are_each_looked_at_once():
-    """From slice 4 the canal of 5 looks brighter; from 5, where all lies 35 columns on, that of 4."""
+    """From slice 4 the canal of 5 looks brighter; from 5, 35 columns off, that of 4."""
     looks = Looks(shift_px={5: -35.0})
     items = [shown(4, (12, 0.6), (-23, 0.8)), shown(5, (12, 0.9), (-23, 0.1))]
     choice = look_at_slices(items, looks, "one")
