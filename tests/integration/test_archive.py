@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from csv import DictReader
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,23 @@ def workers_of(process):
 
 
 def table(folder):
-    return (folder / "landmarks.csv").read_text()
+    """All landmarks by case and name, numbers as such."""
+    with (folder / "landmarks.csv").open() as stream:
+        return [
+            {key: number_or_word(cell) for key, cell in row.items()} for row in DictReader(stream)
+        ]
+
+
+def number_or_word(cell):
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
+
+
+def is_same(found, expected):
+    """Whether two tables hold the same; the seventh digit may differ from process to process."""
+    return found == [pytest.approx(row, abs=1e-4) for row in expected]
 
 
 def report(folder):
@@ -160,7 +177,7 @@ def test_two_workers_give_what_one_process_gives_though_one_is_killed(
     assert process.returncode == 0, errors
     assert "12 cases: 12 done" in said
     assert "case case-07: series 1" in errors
-    assert table(out) == table(expected)
+    assert is_same(table(out), table(expected))
     ids = [case["case"] for case in report(out)["cases"]]
     assert ids == [case["case"] for case in report(expected)["cases"]]
     assert len(begun(bundle)) == 12 + errors.count("its worker ended (SIGKILL)")
@@ -269,7 +286,7 @@ def test_shards_together_give_what_one_run_gives(run, studies, quick, expected, 
     code, said = run(*words, "--gather")
     assert code == 0
     assert "12 cases: 12 done" in said
-    assert table(tmp_path) == table(expected)
+    assert is_same(table(tmp_path), table(expected))
     done = report(tmp_path)["cases"]
     assert [case["case"] for case in done] == [f"case-{number:02}" for number in range(12)]
     assert {case["status"] for case in done} == {"done"}
@@ -336,7 +353,7 @@ def test_a_killed_run_goes_on_where_it_was(  # noqa: PLR0917
     assert skipped, said  # its workers may still have ended their cases
     ids = manifest_ids(out)
     assert sorted(ids) == [f"case-{number:02}" for number in range(12)]
-    assert table(out) == table(expected)
+    assert is_same(table(out), table(expected))
     assert max(Counter(begun(bundle)).values()) <= 2
     assert not leftovers(out)
     assert not (out / ".tries").exists()
@@ -447,7 +464,7 @@ def test_ray_does_every_study_once_though_an_actor_is_killed(
     said, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     assert "12 cases: 12 done" in said
-    assert table(out) == table(expected)
+    assert is_same(table(out), table(expected))
     assert set(done_lines(out).values()) == {1}
     assert len(done_lines(out)) == 12
     assert len(begun(bundle)) == 13
@@ -477,7 +494,7 @@ def test_ray_loses_nothing_when_actors_and_the_driver_are_killed(
     said, errors = process.communicate(timeout=2 * PATIENCE_S)
     assert process.returncode == 0, errors
     assert "12 cases:" in said
-    assert table(out) == table(expected)
+    assert is_same(table(out), table(expected))
     assert set(done_lines(out)) == {f"case-{number:02}" for number in range(12)}
     assert set(done_lines(out).values()) == {1}
     assert not leftovers(out)
