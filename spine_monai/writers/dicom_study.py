@@ -1,8 +1,8 @@
 """How a DICOM result joins the study of its images: identity, UIDs, dates, and marks of origin.
 
 An object is the same, byte for byte, whenever it is made of the same images with the same weights
-and options: its UIDs are derived from them, and its dates are the images' own. When the program ran
-stands in ``report.json``.
+and options on as many threads (another number rounds otherwise): its UIDs are derived from them,
+and its dates are the images' own. When the program ran stands in ``report.json``.
 """
 
 import hashlib
