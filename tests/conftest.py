@@ -9,6 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+import torch
 
 from spine_monai.data.synthetic import make_study
 from spine_monai.landmarks import LUMBAR11, LandmarkSet
@@ -19,6 +20,14 @@ from spine_monai.writers import Result
 ROOT = Path(__file__).parents[1]
 # No message may hold any of these words.
 IDENTITY = {"PatientName": "Doe^Jane", "SeriesDescription": "Jane Doe sag T2"}
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads_after():
+    """Leave the number of threads as it was: another one rounds otherwise in the tests to come."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

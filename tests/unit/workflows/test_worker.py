@@ -21,11 +21,10 @@ BUNDLE = Path(__file__).parents[3] / "bundles" / "spine_landmarks"
 
 @pytest.fixture(autouse=True)
 def same_process_after():
-    """Threads and logging as before."""
-    threads, own, root = torch.get_num_threads(), logging.getLogger("spine_monai"), logging.root
+    """Logging as before."""
+    own, root = logging.getLogger("spine_monai"), logging.root
     before = (own.level, own.propagate, own.handlers[:], root.handlers[:])
     yield
-    torch.set_num_threads(threads)
     logging.captureWarnings(capture=False)
     own.level, own.propagate, own.handlers[:], root.handlers[:] = before
     logging.root.manager._clear_cache()
