@@ -205,12 +205,16 @@ def _inverse_root(covariances: Tensor) -> Tensor:
 def _depths(points_mm: Tensor, ahead_mm: Tensor, view_mm: Tensor) -> Tensor:
     """(2, B, G, N - 1, K) how far what comes next lies within the (B, 2, 2) view; 0 outside.
 
-    First what is below each landmark but the last, then what is above each but the first.
+    First what is below each landmark but the last, which the lower edge may hide, then what is
+    above each but the first, which the upper one may; the sides may hide either.
     """
     ends = torch.stack([points_mm[:, :-1], points_mm[:, 1:]]).unsqueeze(2)
     first, last = view_mm[:, None, None, None].unbind(-2)
     hidden = ends + ahead_mm
-    return torch.minimum(hidden - first, last - hidden).amin(-1).clamp_min(0)
+    from_first, from_last = hidden - first, last - hidden
+    lengthwise = torch.stack([from_last[0, ..., 0], from_first[1, ..., 0]])
+    sideways = torch.minimum(from_first, from_last)[..., 1]
+    return torch.minimum(lengthwise, sideways).clamp_min(0)
 
 
 def _charge(moves: Tensor, prices: Tensor) -> None:

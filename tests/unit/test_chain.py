@@ -33,6 +33,7 @@ SPACING_MM = torch.tensor([[1.5, 1.0], [1.5, 1.0]])
 GROUPS = (0, 1, 0, 1)
 NAN = math.nan
 VIEW_IJ = torch.tensor([[[4.0, 2.0], [60.0, 40.0]], [[0.0, 0.0], [69.0, 30.0]]])
+WIDE_IJ = VIEW_IJ + torch.tensor([[0.0, -200.0], [0.0, 200.0]])
 
 
 def random_scores(seed=0, *, images=B, absent=0.0):
@@ -387,26 +388,29 @@ def test_all_weights_of_the_chain_are_reached_by_the_partition():
     assert all(weight.grad.abs() > 0 for weight in chain.parameters())
 
 
-def depth_mm(point_mm, view_mm):
-    """How far a point lies within a rectangle, by the four edges one after the other."""
+def depth_mm(point_mm, view_mm, way):
+    """How far a point lies within a rectangle that it left downwards, upwards, or sideways."""
     (top, left), (bottom, right) = view_mm
     row, column = point_mm
-    return max(0.0, min(row - top, bottom - row, column - left, right - column))
+    along_the_spine = bottom - row if way == "below" else row - top
+    return max(0.0, min(along_the_spine, column - left, right - column))
 
 
-def test_turning_absent_costs_what_the_next_landmark_would_lie_in_view():
+@pytest.mark.parametrize("view_ij", [VIEW_IJ, WIDE_IJ], ids=["narrow", "wide"])
+def test_turning_absent_costs_what_the_next_landmark_would_lie_in_view(view_ij):
+    """In a wide view no side is near, and an edge that the spine does not leave by hides nothing."""
     chain, candidates = chain_of(), random_candidates()
     options = (torch.zeros(B, N, 2), torch.ones(N, 2), SPACING_MM)
-    price = chain.scores(candidates, *options, VIEW_IJ)[1] - chain.scores(candidates, *options)[1]
+    price = chain.scores(candidates, *options, view_ij)[1] - chain.scores(candidates, *options)[1]
     weight = chain.unseen_weight.item()
     points_mm = (candidates.points_ij * SPACING_MM[:, None, None]).double().numpy()
-    view_mm = (VIEW_IJ * SPACING_MM[:, None]).double().numpy()
+    view_mm = (view_ij * SPACING_MM[:, None]).double().numpy()
     seen = []
     for image, g, n, k in itertools.product(range(B), (0, 7, 24), range(N - 1), range(K)):
         scale, turn = GRID[g]
         step = turn_matrix(turn, scale).double().numpy() @ chain.chain_mean_mm[n].double().numpy()
-        below = depth_mm(points_mm[image, n, k] + step, view_mm[image])
-        above = depth_mm(points_mm[image, n + 1, k] - step, view_mm[image])
+        below = depth_mm(points_mm[image, n, k] + step, view_mm[image], "below")
+        above = depth_mm(points_mm[image, n + 1, k] - step, view_mm[image], "above")
         assert price[image, g, n, k, BELOW].item() == pytest.approx(-weight * below, abs=1e-3)
         assert price[image, g, n, ABOVE, k].item() == pytest.approx(-weight * above, abs=1e-3)
         seen += [below, above]
