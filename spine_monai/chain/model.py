@@ -123,8 +123,10 @@ class SpineChain(nn.Module):
         """(B, E, N, S) scores of (B, N, K) candidates and of being absent, for both ends.
 
         First the last landmark is a candidate, then certainly absent below. So at least one is in
-        view; paths without any would be cheap, and say nothing.
+        view; paths without any would be cheap, and say nothing. So would paths that end within the
+        first quarter of the landmarks, or begin within the last.
         """
+        end = len(self.groups) // 4
         weights = torch.stack([self.prior_weight, self.cut_prior_weight]).abs()
         seen = heat[:, None] - 0.5 * weights[:, None, None] * strays[:, None]
         absent = torch.stack([self.absent_above, self.absent_below]).expand(*seen.shape[:3], 2)
@@ -132,6 +134,8 @@ class SpineChain(nn.Module):
         scores[:, 0, :, -1] = IMPOSSIBLE
         scores[:, 0, -1, -2] = IMPOSSIBLE
         scores[:, 1, -1, :-1] = IMPOSSIBLE
+        scores[:, :, :end, -1] = IMPOSSIBLE
+        scores[:, :, len(self.groups) - end :, -2] = IMPOSSIBLE
         return scores
 
     def _step_scores(self, points_mm: Tensor, factors: Tensor) -> Tensor:
@@ -205,16 +209,13 @@ def _inverse_root(covariances: Tensor) -> Tensor:
 def _depths(points_mm: Tensor, ahead_mm: Tensor, view_mm: Tensor) -> Tensor:
     """(2, B, G, N - 1, K) how far what comes next lies within the (B, 2, 2) view; 0 outside.
 
-    First what is below each landmark but the last, which the lower edge may hide, then what is
-    above each but the first, which the upper one may; the sides may hide either.
+    First what is below each landmark but the last, which the lower edge hides, then what is above
+    each but the first, which the upper one does. No spine leaves its image by a side.
     """
-    ends = torch.stack([points_mm[:, :-1], points_mm[:, 1:]]).unsqueeze(2)
-    first, last = view_mm[:, None, None, None].unbind(-2)
-    hidden = ends + ahead_mm
-    from_first, from_last = hidden - first, last - hidden
-    lengthwise = torch.stack([from_last[0, ..., 0], from_first[1, ..., 0]])
-    sideways = torch.minimum(from_first, from_last)[..., 1]
-    return torch.minimum(lengthwise, sideways).clamp_min(0)
+    first, last = view_mm[:, None, None, None, :, 0].unbind(-1)
+    ends = torch.stack([points_mm[:, :-1, :, 0], points_mm[:, 1:, :, 0]]).unsqueeze(2)
+    below, above = ends + ahead_mm[..., 0]
+    return torch.stack([last - below, above - first]).clamp_min(0)
 
 
 def _charge(moves: Tensor, prices: Tensor) -> None:

@@ -23,7 +23,7 @@ import augmented
 import decoders
 import numpy as np
 import torch
-from accuracy_arms import ARMS, AVERAGED, BOTH, prepare_arms, train_arms
+from accuracy_arms import ARMS, AVERAGED, BASE, BOTH, prepare_arms, train_arms
 from confidence import fold_records, summarize_confidence
 from decoders import Decoder, Item
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ def main() -> None:
 def predict_augmented(work: Path, datalist: Path) -> None:
     """Store an arm's predictions averaged over turned and scaled windows, where it has networks."""
     values = dict(ARMS[AUGMENTED_ARM].values["heatmap"])
-    values["coordinates_dir"] = str(work / "default" / "predictions" / "coordinates")
+    values["coordinates_dir"] = str(work / BASE / "predictions" / "coordinates")
     for fold in sorted({item["fold"] for item in read_datalist(datalist)}):
         augmented.predict(work / AUGMENTED_ARM, datalist, work / AUGMENTED, fold, **values)
 
@@ -187,10 +187,10 @@ def items_of(name: str, work: Path, subjects: set[str]) -> list[dict[str, Any]]:
 
 
 def folders_of(bundle: Path) -> dict[str, Path]:
-    """Return where an arm's predictions lie; what it did not train is the default's."""
-    default = bundle.parent / "default" / "predictions"
+    """Return where an arm's predictions lie; what it did not train is that of ``BASE``."""
+    base = bundle.parent / BASE / "predictions"
     own = {network: bundle / "predictions" / network for network in BOTH}
-    return {n: own[n] if n in trained_by(bundle.name) else default / n for n in BOTH}
+    return {n: own[n] if n in trained_by(bundle.name) else base / n for n in BOTH}
 
 
 def trained_by(name: str) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """What the accuracy bench trains: its arms, and several trainings at a time.
 
 An arm is a configuration of one or both networks, trained without each fold in turn. A heatmap
-network is shown windows that coordinates place, so it waits for the default's coordinates of its
-fold.
+network is shown windows that coordinates place, so it waits for those of its fold.
 """
 
 import logging
@@ -37,7 +36,7 @@ class Arm:
 
     Args:
         title: what it is called in the tables.
-        networks: that it trains; the other one's predictions are the default's.
+        networks: that it trains; the other one's predictions are those of ``BASE``.
         variant: overlay of the bundle.
         values: ids of the workflow files that it changes, by network.
         folds: of the three others, how many it trains on.
@@ -92,13 +91,19 @@ PAPER = {
     "heatmap": {"epochs": 400, "precision": "bfloat16"},
 }
 SHORT = {"heatmap": {"epochs": COMMON_EPOCHS}}
-SMALLER = {"coordinates": {"coordinates_width": 0.5, "coordinates_input_size": 160}}
+SHORT_COORDINATES = {"coordinates": {"epochs": 170}}
+SMALLER = {
+    "coordinates": {
+        "coordinates_width": 0.5,
+        "coordinates_input_size": 160,
+        **SHORT_COORDINATES["coordinates"],
+    }
+}
+BASE = "shorter_coordinates"  # gives other arms the network that they do not train
 ARMS = {
     "default": Arm("window of 307 x 230 mm at one scale, DynUNet", BOTH),
-    "longer_coordinates": Arm(
-        "the default with three times as many steps for the coordinates",
-        BOTH,
-        values={"coordinates": {"epochs": 510}},
+    BASE: Arm(
+        "the default with a third of the steps for the coordinates", BOTH, values=SHORT_COORDINATES
     ),
     "shorter": Arm("the default's heatmaps with a third of the steps", values=SHORT),
     "narrow_longer": common("DynUNet, as many steps as the default", epochs=3 * COMMON_EPOCHS),
@@ -106,7 +111,12 @@ ARMS = {
     "smaller_coordinates": Arm(
         "narrower Xception on a coarser canvas", ("coordinates",), values=SMALLER
     ),
-    "xception_fc": Arm("Xception + FC, the paper's recipe, small", ("coordinates",), "xception_fc"),
+    "xception_fc": Arm(
+        "Xception + FC, the paper's recipe, small",
+        ("coordinates",),
+        "xception_fc",
+        SHORT_COORDINATES,
+    ),
     "whole_image": Arm("whole image squeezed, DynUNet", variant="whole_image", values=SHORT),
     "fcn": common("FCN-8s", "fcn"),
     "scn": common("SpatialConfiguration-Net", "scn"),
@@ -127,7 +137,6 @@ ARMS = {
         "targets of the paper's second form", target_amplitude=paper_amplitude(3.0, 10.0)
     ),
 }
-PLACED_BY_OWN = ("paper", "longer_coordinates")  # other landmarks, and what may be the next default
 AVERAGED = {"seeds": ("default", "seed_1", "seed_2")}  # a row of three networks, not trained
 
 
@@ -157,7 +166,8 @@ def train_arms(
             waiting = [job for job in waiting if job not in ready]
             running |= {pool.submit(start, job, folds=folds): job for job in ready}
             if not running:
-                msg = f"the default's coordinates must be trained first: {waiting[0]} needs them."
+                placing = placed_by(waiting[0].arm)
+                msg = f"coordinates of {placing} must be trained first: {waiting[0]} needs them."
                 raise RuntimeError(msg)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
@@ -194,8 +204,10 @@ def is_ready(work: Path, job: Job) -> bool:
 
 
 def placed_by(name: str) -> str:
-    """Return the arm whose coordinates place an arm's windows: the default's for most."""
-    return name if name in PLACED_BY_OWN else "default"
+    """Return the arm whose coordinates place an arm's windows."""
+    if name in AVERAGED["seeds"]:
+        return "default"  # their maps are averaged, pixel by pixel
+    return name if name in ("paper", BASE) else BASE
 
 
 def train_one(

@@ -63,8 +63,9 @@ def test_coordinates_travel_as_they_are(packing, tmp_path):
 
 def test_heatmaps_wait_for_the_coordinates_that_place_them(arms, tmp_path):
     job = arms.Job("scn", "heatmap", 2)
-    assert not arms.is_ready(tmp_path, job)
     store(tmp_path / "default" / "predictions" / "coordinates" / "fold-2.npz", np.zeros(3))
+    assert not arms.is_ready(tmp_path, job)
+    store(tmp_path / arms.BASE / "predictions" / "coordinates" / "fold-2.npz", np.zeros(3))
     assert arms.is_ready(tmp_path, job)
     assert arms.is_ready(tmp_path, arms.Job("paper", "coordinates", 1))
 

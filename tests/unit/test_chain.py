@@ -33,7 +33,6 @@ SPACING_MM = torch.tensor([[1.5, 1.0], [1.5, 1.0]])
 GROUPS = (0, 1, 0, 1)
 NAN = math.nan
 VIEW_IJ = torch.tensor([[[4.0, 2.0], [60.0, 40.0]], [[0.0, 0.0], [69.0, 30.0]]])
-WIDE_IJ = VIEW_IJ + torch.tensor([[0.0, -200.0], [0.0, 200.0]])
 
 
 def random_scores(seed=0, *, images=B, absent=0.0):
@@ -341,7 +340,7 @@ def test_states_score_their_heat_and_how_far_they_stray_from_the_coordinates():
     expected = 0.5 * heat - 0.5 * 0.02 * stray
     torch.testing.assert_close(cut[:, :-1, :K], expected[:, :-1], rtol=1e-4, atol=1e-4)
     assert states[:, :, :-1, ABOVE].unique().tolist() == [-3.0]
-    assert cut[..., BELOW].unique().tolist() == [-7.0]
+    assert cut[:, 1:, BELOW].unique().tolist() == [-7.0]  # the first one alone is no path
 
 
 def test_however_cheap_absence_is_something_is_in_view():
@@ -352,6 +351,27 @@ def test_however_cheap_absence_is_something_is_in_view():
     options = (torch.zeros(B, N, 2), torch.ones(N, 2), SPACING_MM)
     states = chain.decide(*chain.scores(candidates, *options)).states
     assert ((states < K).sum(1) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("cheap", "way", "ends"),
+    [("absent_above", ABOVE, slice(6, 8)), ("absent_below", BELOW, slice(0, 2))],
+)
+def test_however_cheap_absence_is_a_path_is_not_all_within_the_first_or_the_last_quarter(
+    cheap, way, ends
+):
+    chain = SpineChain((0, 1) * 4)
+    chain.chain_mean_mm.copy_(torch.tensor([18.0, 1.0]).expand(7, 2))
+    chain.chain_cov_mm2.copy_(torch.eye(2).expand(7, 2, 2))
+    with torch.no_grad():
+        chain.get_parameter(cheap).fill_(500.0)
+    few = random_candidates()
+    candidates = Candidates(*(torch.cat([field, field], 1) for field in few))
+    options = (torch.zeros(B, 8, 2), torch.ones(8, 2), SPACING_MM)
+    probabilities = chain.decide(*chain.scores(candidates, *options)).probabilities[..., way]
+    is_absent = probabilities > 0.5
+    assert is_absent.sum(1).tolist() == [6] * B
+    assert not is_absent[:, ends].any()
 
 
 def test_the_last_landmark_is_in_view_in_one_half_of_the_hypotheses_and_absent_in_the_other():
@@ -389,22 +409,19 @@ def test_all_weights_of_the_chain_are_reached_by_the_partition():
 
 
 def depth_mm(point_mm, view_mm, way):
-    """How far a point lies within a rectangle that it left downwards, upwards, or sideways."""
-    (top, left), (bottom, right) = view_mm
-    row, column = point_mm
-    along_the_spine = bottom - row if way == "below" else row - top
-    return max(0.0, min(along_the_spine, column - left, right - column))
+    """How far a point lies within a rectangle, from the edge by which the spine would leave it."""
+    (top, _), (bottom, _) = view_mm
+    row, _ = point_mm
+    return max(0.0, bottom - row if way == "below" else row - top)
 
 
-@pytest.mark.parametrize("view_ij", [VIEW_IJ, WIDE_IJ], ids=["narrow", "wide"])
-def test_turning_absent_costs_what_the_next_landmark_would_lie_in_view(view_ij):
-    """In a wide view no side is near, and an edge that the spine does not leave by hides nothing."""
+def test_turning_absent_costs_what_the_next_landmark_would_lie_in_view():
     chain, candidates = chain_of(), random_candidates()
     options = (torch.zeros(B, N, 2), torch.ones(N, 2), SPACING_MM)
-    price = chain.scores(candidates, *options, view_ij)[1] - chain.scores(candidates, *options)[1]
+    price = chain.scores(candidates, *options, VIEW_IJ)[1] - chain.scores(candidates, *options)[1]
     weight = chain.unseen_weight.item()
     points_mm = (candidates.points_ij * SPACING_MM[:, None, None]).double().numpy()
-    view_mm = (view_ij * SPACING_MM[:, None]).double().numpy()
+    view_mm = (VIEW_IJ * SPACING_MM[:, None]).double().numpy()
     seen = []
     for image, g, n, k in itertools.product(range(B), (0, 7, 24), range(N - 1), range(K)):
         scale, turn = GRID[g]
