@@ -115,7 +115,7 @@ after figures of such networks on these folds had been seen (docs/decisions/0014
 
 - Absence costs by how far the missing landmark would lie within the image (after folds 0 and 1: two landmarks of sub-107 in
   view had been called absent), and at least one landmark is always in view (after all folds: all of sub-241 had been called absent). How far is measured to the edge that would hide it,
-  and a path does not lie within the first or the last quarter of the landmarks (after all folds of the fourth training, docs/decisions/0018).
+  and a path may not end within the first quarter of the landmarks or begin within the last (after all folds of the fourth training, docs/decisions/0018).
 - The coordinates have two weights, for columns whose last landmark is in view and for cut ones (after folds 0 to 2). With one
   weight, images cut at the sacrum drove it to nothing, and sub-107, whose heatmaps were a level off at seven landmarks in that training, was named a level off
   as a whole; the coordinates knew better.
@@ -130,7 +130,7 @@ predictions, when it warned of four subjects. Now the networks are surer: out of
 warn of none of these."""
 
 TRAINED = """The heatmap networks of `default`, `shorter_coordinates`, `shorter`, `narrow_longer`, `fcn`, `scn` and `hourglass`, and all coordinate networks, were trained in bfloat16 on an NVIDIA H100 or H200, those of `narrow_window` and `whole_image` in float32 on two cores without bfloat16
-instructions. All windows are placed by the coordinates of `shorter_coordinates`, also in the rows of other coordinates, but for the default, whose heatmap networks are those of `shorter_coordinates` in windows that its own coordinates place. Predictions are kept in [predictions](predictions), logits to a sixteenth where a peak may be; Chains are decoded by the rule of docs/decisions/0018, but for that of `tta`. `make bench-accuracy DATA=<folder>
+instructions. All windows are placed by the coordinates of `shorter_coordinates`, also in the rows of other coordinates, but for the default, whose heatmap networks are those of `shorter_coordinates` in windows that its own coordinates place. Predictions are kept in [predictions](predictions), logits to a sixteenth where a peak may be. Chains are decoded by the rule of docs/decisions/0018, but for that of `tta`. `make bench-accuracy DATA=<folder>
 PREDICTIONS=docs/benchmarks/predictions` with the arms that lie there as `ARMS` decodes them again, to these figures; curves, `tta`, rewritten images and other fields of view need the
 networks, which are not kept. The rewritten images through `localize` are of the first training of the first configuration. The shipped heatmap weights were trained with these of the default; the shipped coordinate
 weights were trained in bfloat16 on two cores."""
