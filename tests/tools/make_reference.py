@@ -77,7 +77,8 @@ def figures_table(rows: dict[str, Any]) -> str:
 def digests_table(models: Path) -> str:
     """The SHA-256 of each weights file."""
     files = [models / name for name in ("model.pt", "model_coordinates.pt", "fusion.pt")]
-    return "\n".join(f"| `{file.name}` | `{sha256_of_file(file)}` |" for file in files)
+    lines = [f"| `{file.name}` | `{sha256_of_file(file)}` |" for file in files]
+    return "\n".join(["| file | SHA-256 |", "|---|---|", *lines])
 
 
 def _cell(overall: dict[str, Any], key: str) -> str:
