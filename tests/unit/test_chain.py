@@ -340,7 +340,8 @@ def test_states_score_their_heat_and_how_far_they_stray_from_the_coordinates():
     expected = 0.5 * heat - 0.5 * 0.02 * stray
     torch.testing.assert_close(cut[:, :-1, :K], expected[:, :-1], rtol=1e-4, atol=1e-4)
     assert states[:, :, :-1, ABOVE].unique().tolist() == [-3.0]
-    assert cut[:, 1:, BELOW].unique().tolist() == [-7.0]  # the first one alone is no path
+    assert cut[:, 1:, BELOW].unique().tolist() == [-7.0]
+    assert (states[:, :, 0, BELOW] == IMPOSSIBLE).all()  # then none would be in view
 
 
 def test_however_cheap_absence_is_something_is_in_view():
