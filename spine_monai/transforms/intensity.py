@@ -3,7 +3,8 @@
 The distributions are those of MONAI's ``RandBiasField``, ``RandAdjustContrast``,
 ``RandHistogramShift``, ``RandSimulateLowResolution`` (bilinear) and ``RandGaussianNoise``, and but
 for the noise the same draws give the same pictures; tests hold them together. These work on plain
-tensors in a fraction of the time, and augmentation is what a training waits for.
+tensors in a fraction of the time, and augmentation is what a training waits for. ``inverted`` and
+``remapped``, which show the patient as another sequence might, have no counterpart there.
 
 Every function takes an image (C, H, W), which it leaves as it is, and the source of its draws.
 """
@@ -14,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.random import RandomState
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -77,15 +79,40 @@ def histogram_shift(image: Tensor, random: RandomState, *, num_control_points: i
     corners = np.linspace(0, 1, num_control_points)
     for i in range(1, num_control_points - 1):
         corners[i] = random.uniform(corners[i - 1], corners[i + 1])
-    low, high = (float(value) for value in image.aminmax())
-    if low == high:
-        return image
-    last = num_control_points - 1
-    place = (image - low).mul_(last / (high - low))
-    piece = place.long().clamp_(max=last - 1)
-    heights = torch.from_numpy(corners).to(image.dtype).mul_(high - low).add_(low)
-    rises = heights.diff()
-    return heights.take(piece).addcmul_(rises.take(piece), place.sub_(piece))
+    return _along_polygon(image, corners)
+
+
+def inverted(image: Tensor, random: RandomState) -> Tensor:  # noqa: ARG001 - as all of these
+    """Make the darkest tissue the brightest.
+
+    Args:
+        image: (C, H, W).
+        random: not drawn from.
+
+    Returns:
+        (C, H, W), of the image's range.
+    """
+    low, high = image.aminmax()
+    return (low + high).sub(image)
+
+
+def remapped(image: Tensor, random: RandomState, *, num_control_points: Sequence[int]) -> Tensor:
+    """Send intensities along a random polygon that rises and falls, so that tissues change places.
+
+    Args:
+        image: (C, H, W); a flat one is given back as it is.
+        random: source of the draws.
+        num_control_points: fewest and most corners of the polygon, both ends among them; from 2.
+
+    Returns:
+        (C, H, W), of the image's range.
+
+    Source: after the nonlinear transformation of Zhou 2019, arXiv 1908.06912, whose curves rise or
+    fall throughout.
+    """
+    count = random.randint(num_control_points[0], num_control_points[1] + 1)
+    corners = random.uniform(size=count)
+    return _along_polygon(image, (corners - corners.min()) / (np.ptp(corners) + TINY))
 
 
 def gaussian_noise(image: Tensor, random: RandomState, *, std: float) -> Tensor:
@@ -123,6 +150,19 @@ def low_resolution(image: Tensor, random: RandomState, *, zoom_range: Sequence[f
     small = [max(1, round(zoom * edge)) for edge in size]
     shrunk = F.interpolate(image[None], size=small, mode="bilinear")
     return F.interpolate(shrunk, size=size, mode="bilinear")[0]
+
+
+def _along_polygon(image: Tensor, corners: NDArray[np.float64]) -> Tensor:
+    """Send intensities along a polygon of even steps; heights 0 and 1 are the image's range."""
+    low, high = (float(value) for value in image.aminmax())
+    if low == high:
+        return image
+    last = len(corners) - 1
+    place = (image - low).mul_(last / (high - low))
+    piece = place.long().clamp_(max=last - 1)
+    heights = torch.from_numpy(corners).to(image.dtype).mul_(high - low).add_(low)
+    rises = heights.diff()
+    return heights.take(piece).addcmul_(rises.take(piece), place.sub_(piece))
 
 
 @lru_cache(maxsize=64)

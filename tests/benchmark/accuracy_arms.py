@@ -27,7 +27,9 @@ CENTRED = {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": "@wind
 STRETCHED = {"_target_": "ScaleIntensityd", "keys": "image"}
 COMMON_EPOCHS = 80  # of heatmap networks on three folds; fewer folds get more
 # What every arm of a heatmap network but the default's own has, so that two cores can afford it.
-COMMON = {"window_size": [256, 128], "roomy_size": [352, 224], "epochs": COMMON_EPOCHS}
+OWN_CONTRAST = {"remapping": []}  # as all arms but the default train
+NARROW = {"window_size": [256, 128], "roomy_size": [352, 224]}
+COMMON = {**NARROW, **OWN_CONTRAST, "epochs": COMMON_EPOCHS}
 
 
 @dataclass(frozen=True)
@@ -90,22 +92,27 @@ PAPER = {
     "coordinates": {"epochs": 1000, "precision": "bfloat16"},
     "heatmap": {"epochs": 400, "precision": "bfloat16"},
 }
-SHORT = {"heatmap": {"epochs": COMMON_EPOCHS}}
-SHORT_COORDINATES = {"coordinates": {"epochs": 170}}
+SHORT = {"heatmap": {"epochs": COMMON_EPOCHS, **OWN_CONTRAST}}
+SHORT_COORDINATES = {"epochs": 170, **OWN_CONTRAST}
 SMALLER = {
     "coordinates": {
         "coordinates_width": 0.5,
         "coordinates_input_size": 160,
-        **SHORT_COORDINATES["coordinates"],
+        **SHORT_COORDINATES,
     }
 }
 BASE = "shorter_coordinates"  # gives other arms the network that they do not train
 ARMS = {
     "default": Arm("window of 307 x 230 mm at one scale, DynUNet", BOTH),
-    BASE: Arm(
-        "the default with a third of the steps for the coordinates", BOTH, values=SHORT_COORDINATES
+    "own_contrast": Arm(
+        "the default without remapped grey values", BOTH, values=dict.fromkeys(BOTH, OWN_CONTRAST)
     ),
-    "shorter": Arm("the default's heatmaps with a third of the steps", values=SHORT),
+    BASE: Arm(
+        "the same with a third of the steps for the coordinates",
+        BOTH,
+        values={"coordinates": SHORT_COORDINATES, "heatmap": OWN_CONTRAST},
+    ),
+    "shorter": Arm("the same with a third of the steps for the heatmaps", values=SHORT),
     "narrow_longer": common("DynUNet, as many steps as the default", epochs=3 * COMMON_EPOCHS),
     "narrow_window": common("DynUNet"),
     "smaller_coordinates": Arm(
@@ -115,7 +122,7 @@ ARMS = {
         "Xception + FC, the paper's recipe, small",
         ("coordinates",),
         "xception_fc",
-        SHORT_COORDINATES,
+        {"coordinates": SHORT_COORDINATES},
     ),
     "whole_image": Arm("whole image squeezed, DynUNet", variant="whole_image", values=SHORT),
     "fcn": common("FCN-8s", "fcn"),

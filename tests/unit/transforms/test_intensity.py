@@ -17,7 +17,9 @@ from spine_monai.transforms.intensity import (
     contrast,
     gaussian_noise,
     histogram_shift,
+    inverted,
     low_resolution,
+    remapped,
 )
 
 SHAPE = (1, 83, 61)
@@ -37,7 +39,8 @@ PAIRS = {
     ),
     "resolution": (partial(low_resolution, **ZOOM), RandSimulateLowResolution, ZOOM | LINEAR),
 }
-CHANGES = [change for change, _, _ in PAIRS.values()] + [partial(gaussian_noise, std=0.08)]
+CHANGES = [change for change, _, _ in PAIRS.values()]
+CHANGES += [partial(gaussian_noise, std=0.08), partial(remapped, num_control_points=[3, 6])]
 
 
 def image(low=0.05, high=1.3):
@@ -113,3 +116,40 @@ def test_a_blob_stays_in_its_place_at_low_resolution():
         low = low_resolution(given, draws(seed), zoom_range=[0.4, 0.6])[0].double().numpy()
         centre = [(low * rows).sum() / low.sum(), (low * columns).sum() / low.sum()]
         np.testing.assert_allclose(centre, [44.3, 27.8], atol=0.1)
+
+
+def test_inversion_makes_the_darkest_the_brightest():
+    given = image()
+    got = inverted(given, draws(0))
+    assert torch.equal(given, image())
+    torch.testing.assert_close(got, given.min() + given.max() - given)
+    torch.testing.assert_close(inverted(got, draws(0)), image())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_remapping_follows_the_drawn_polygon(seed):
+    got = remapped(image(), draws(seed), num_control_points=[3, 6])
+    source = draws(seed)
+    heights = source.uniform(size=source.randint(3, 7))
+    corners = np.interp(heights, [heights.min(), heights.max()], [0.0, 1.0])
+    low, high = float(image().min()), float(image().max())
+    place = (image().numpy() - low) / (high - low)
+    expected = np.interp(place, np.linspace(0, 1, len(corners)), corners) * (high - low) + low
+    np.testing.assert_allclose(got.numpy(), expected, atol=5e-6)
+
+
+def test_remapping_reorders_tissues_and_keeps_the_range():
+    ramp = torch.linspace(0.05, 1.3, 1001)[None, None]
+    curves = [remapped(ramp, draws(seed), num_control_points=[3, 6]) for seed in range(50)]
+    for curve in curves:  # a corner between two samples is missed by little
+        assert float(curve.min()) == pytest.approx(0.05, abs=0.01)
+        assert float(curve.max()) == pytest.approx(1.3, abs=0.01)
+    steps = [curve.diff() for curve in curves]
+    assert sum(bool((step > 0).any() and (step < 0).any()) for step in steps) > 25
+    assert any(bool((step <= 0).all()) for step in steps)  # an inverted image, but for its shades
+
+
+@pytest.mark.parametrize("change", [inverted, partial(remapped, num_control_points=[3, 6])])
+def test_a_flat_image_stays_flat(change):
+    flat = torch.full(SHAPE, 0.4)
+    torch.testing.assert_close(change(flat, draws(0)), flat)
