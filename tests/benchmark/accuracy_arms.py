@@ -27,9 +27,7 @@ CENTRED = {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": "@wind
 STRETCHED = {"_target_": "ScaleIntensityd", "keys": "image"}
 COMMON_EPOCHS = 80  # of heatmap networks on three folds; fewer folds get more
 # What every arm of a heatmap network but the default's own has, so that two cores can afford it.
-OWN_CONTRAST = {"remapping": []}  # as all arms but the default train
-NARROW = {"window_size": [256, 128], "roomy_size": [352, 224]}
-COMMON = {**NARROW, **OWN_CONTRAST, "epochs": COMMON_EPOCHS}
+COMMON = {"window_size": [256, 128], "roomy_size": [352, 224], "epochs": COMMON_EPOCHS}
 
 
 @dataclass(frozen=True)
@@ -92,27 +90,29 @@ PAPER = {
     "coordinates": {"epochs": 1000, "precision": "bfloat16"},
     "heatmap": {"epochs": 400, "precision": "bfloat16"},
 }
-SHORT = {"heatmap": {"epochs": COMMON_EPOCHS, **OWN_CONTRAST}}
-SHORT_COORDINATES = {"epochs": 170, **OWN_CONTRAST}
+SHORT = {"heatmap": {"epochs": COMMON_EPOCHS}}
+SHORT_COORDINATES = {"coordinates": {"epochs": 170}}
+REMAPPED = {"remapped_share": 0.15, "inverted_share": 0.1}
 SMALLER = {
     "coordinates": {
         "coordinates_width": 0.5,
         "coordinates_input_size": 160,
-        **SHORT_COORDINATES,
+        **SHORT_COORDINATES["coordinates"],
     }
 }
 BASE = "shorter_coordinates"  # gives other arms the network that they do not train
+OWN_WINDOWS = ("remapped", "paper", BASE)  # arms whose windows their own coordinates place
 ARMS = {
     "default": Arm("window of 307 x 230 mm at one scale, DynUNet", BOTH),
-    "own_contrast": Arm(
-        "the default without remapped grey values", BOTH, values=dict.fromkeys(BOTH, OWN_CONTRAST)
+    "remapped": Arm(
+        "the default trained on a quarter of remapped or inverted images",
+        BOTH,
+        values=dict.fromkeys(BOTH, REMAPPED),
     ),
     BASE: Arm(
-        "the same with a third of the steps for the coordinates",
-        BOTH,
-        values={"coordinates": SHORT_COORDINATES, "heatmap": OWN_CONTRAST},
+        "the default with a third of the steps for the coordinates", BOTH, values=SHORT_COORDINATES
     ),
-    "shorter": Arm("the same with a third of the steps for the heatmaps", values=SHORT),
+    "shorter": Arm("the default's heatmaps with a third of the steps", values=SHORT),
     "narrow_longer": common("DynUNet, as many steps as the default", epochs=3 * COMMON_EPOCHS),
     "narrow_window": common("DynUNet"),
     "smaller_coordinates": Arm(
@@ -122,7 +122,7 @@ ARMS = {
         "Xception + FC, the paper's recipe, small",
         ("coordinates",),
         "xception_fc",
-        {"coordinates": SHORT_COORDINATES},
+        SHORT_COORDINATES,
     ),
     "whole_image": Arm("whole image squeezed, DynUNet", variant="whole_image", values=SHORT),
     "fcn": common("FCN-8s", "fcn"),
@@ -135,6 +135,7 @@ ARMS = {
     "seed_1": other_seed(1),
     "seed_2": other_seed(2),
     "no_augmentation": common("without augmentation", augmentation=[CENTRED], field_of_view=[]),
+    "mildly_remapped": common("one image in ten remapped or inverted", "other_contrasts"),
     "no_equalization": without_equalization(),
     "subjects_14": fewer_subjects(2),
     "subjects_7": fewer_subjects(1),
@@ -214,7 +215,7 @@ def placed_by(name: str) -> str:
     """Return the arm whose coordinates place an arm's windows."""
     if name in AVERAGED["seeds"]:
         return "default"  # their maps are averaged, pixel by pixel
-    return name if name in ("paper", BASE) else BASE
+    return name if name in OWN_WINDOWS else BASE
 
 
 def train_one(

@@ -309,33 +309,40 @@ def cost_table() -> str:
 def robustness_table() -> str:
     """Return the figures that robustness.py measured."""
     content = json.loads((FIGURES.parent / "robustness.json").read_text())
-    lines = [
-        "| held-out images | within 8 mm | within 4 mm | median | all eleven |",
-        "|---|---|---|---|---|",
-    ]
-    for name, own in content["rows"].items():
-        low, high = own["intervals"]["sdr_8"]
-        lines.append(
-            f"| {name} | {percent(own['sdr']['8'])} ({percent(low)} to {percent(high)}) | "
-            f"{percent(own['sdr']['4'])} | {own['median_mm']:.2f} mm | {percent(own['all_within_8mm'])} |"
-        )
-    note = "The same held-out subjects through `localize` itself, with the weights of their fold (first configuration: narrower coordinates and window), as they "
-    note += f"are and rewritten. A rewritten image is no other scanner. `{content['command']}`, `robustness.json`."
-    return "\n".join(lines) + "\n\n" + note
+    note = "The same held-out subjects through `localize` itself, with the weights of their fold, as they are and rewritten; a rewritten "
+    note += "image is no other scanner. The first configuration has narrower coordinates and a narrower window. "
+    return rewritten_table(content) + f"\n\n{note}{commands(content)}, `robustness.json`."
 
 
 def field_of_view_table() -> str:
     """Return the figures that field_of_view.py measured."""
     content = json.loads((FIGURES.parent / "field_of_view.json").read_text())
-    arms = list(content["rows"])
-    lines = ["| held-out images | " + " | ".join(f"{arm}: within 8 mm" for arm in arms) + " |"]
-    lines.append("|---" * (len(arms) + 1) + "|")
-    for name in content["rows"][arms[0]]:
-        cells = [percent(content["rows"][arm][name]["sdr"]["8"]) for arm in arms]
+    note = "Each arm's heatmap networks on their fold; windows lie where coordinates of the image as it is place them. "
+    return rewritten_table(content) + f"\n\n{note}{commands(content)}, `field_of_view.json`."
+
+
+def rewritten_table(content: Mapping[str, Any]) -> str:
+    """Return the rows of the arms, side by side; what one was not measured on is empty."""
+    names = list(dict.fromkeys(name for own in content.values() for name in own["rows"]))
+    arms = [f"{arm}: within 8 mm | median" for arm in content]
+    lines = ["| held-out images | " + " | ".join(arms) + " |", "|---" * (2 * len(arms) + 1) + "|"]
+    for name in names:
+        cells = [rewritten_cells(own["rows"].get(name)) for own in content.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    note = "Each arm's heatmap networks on their fold; windows lie where the coordinates of the image as it is, those of "
-    note += f"`{content['placed_by']}`, place them. `{content['command']}`, `field_of_view.json`."
-    return "\n".join(lines) + "\n\n" + note
+    return "\n".join(lines)
+
+
+def rewritten_cells(row: Mapping[str, Any] | None) -> str:
+    """Return an arm's two cells of a row."""
+    if row is None:
+        return "- | -"
+    low, high = row["intervals"]["sdr_8"]
+    return f"{percent(row['sdr']['8'])} ({percent(low)} to {percent(high)}) | {row['median_mm']:.2f} mm"
+
+
+def commands(content: Mapping[str, Any]) -> str:
+    """Name what measured the arms."""
+    return ", ".join(dict.fromkeys(f"`{own['command']}`" for own in content.values()))
 
 
 def confidence_text(confidence: Mapping[str, Any]) -> str:

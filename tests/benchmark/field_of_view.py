@@ -5,7 +5,8 @@
 The heatmap networks of each arm and fold see their fold's images as they are and rewritten
 (``robustness.py``); where an arm looks at a window, the coordinates that placed it on the image as
 it is place it here too, so that only the heatmaps are compared. Needs the networks that
-``accuracy.py`` keeps under --work; writes docs/benchmarks/field_of_view.json.
+``accuracy.py`` keeps under --work; writes docs/benchmarks/field_of_view.json, where other arms stay
+as they are.
 """
 
 import argparse
@@ -54,16 +55,14 @@ def main() -> None:
         run_fold(options.work, fold, own, arms, options.placed_by)
     command = f"python tests/benchmark/field_of_view.py --arms {' '.join(options.arms)} "
     command += f"--placed-by {options.placed_by}"
-    content = circumstances(command, [])
-    content["placed_by"] = options.placed_by
-    content["rows"] = {
-        arm: {name: summarize(found, LUMBAR11)["overall"] for name, found in rows.items()}
-        for arm, rows in results.items()
-    }
-    OUTPUT.write_text(json.dumps(content, indent=1) + "\n")
-    for arm, rows in content["rows"].items():
-        for name, row in rows.items():
+    measured = circumstances(command, []) | {"placed_by": options.placed_by}
+    figures = json.loads(OUTPUT.read_text())
+    for arm, rows in results.items():
+        summary = {name: summarize(found, LUMBAR11)["overall"] for name, found in rows.items()}
+        figures[arm] = measured | {"rows": summary}
+        for name, row in summary.items():
             print(f"{arm:<16} {name:<32} within 8 mm {row['sdr']['8']:.3f}")
+    OUTPUT.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def run_fold(

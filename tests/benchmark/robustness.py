@@ -1,11 +1,12 @@
 """Held-out subjects scanned otherwise: their images rewritten, through `localize` itself.
 
-    python tests/benchmark/robustness.py --work bench_output
+    python tests/benchmark/robustness.py --work bench_output [--arm remapped]
 
-For each fold, the networks and the fusion that have not seen it localize its subjects as they are
+For each fold, an arm's networks and fusion that have not seen it localize its subjects as they are
 and rewritten: other resolution, pixel aspect, field of view, noise, contrast. The rewriting is done
-on the volumes, with nibabel and torch alone. Needs what ``accuracy.py`` keeps under --work; writes
-docs/benchmarks/robustness.json. Rewritten images are no other scanner.
+on the volumes, with nibabel and torch alone. Needs what ``accuracy.py`` keeps of the arm under
+--work; writes docs/benchmarks/robustness.json, where other arms stay as they are. Rewritten images
+are no other scanner.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from spine_monai.workflows.stages import circumstances, prepare_bundle
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "robustness.json"
+OF_DEFAULT_SHAPE = ("default", "remapped")  # arms with networks as the bundle has them
 NETWORK_FILES = {"heatmap": "model.pt", "coordinates": "model_coordinates.pt"}
 
 Volume = NDArray[np.float32]
@@ -58,12 +60,16 @@ def resampled(row_mm: float, column_mm: float) -> Callable[[Volume, Affine], tup
     return rewrite
 
 
-def taller(volume: Volume, affine: Affine) -> tuple[Volume, Affine]:
-    """Put 80 mm of the mirrored upper image above it, as if more of the thorax were in view."""
-    rows = round(80 / float(np.linalg.norm(affine[:3, 1])))
-    moved = affine.copy()
-    moved[:3, 3] -= affine[:3, 1] * rows
-    return np.concatenate([volume[:, 1 : rows + 1][:, ::-1], volume], 1), moved
+def taller(height_mm: float) -> Callable[[Volume, Affine], tuple[Volume, Affine]]:
+    """Put the mirrored upper image above it, as if more of the thorax were in view."""
+
+    def rewrite(volume: Volume, affine: Affine) -> tuple[Volume, Affine]:
+        rows = round(height_mm / float(np.linalg.norm(affine[:3, 1])))
+        moved = affine.copy()
+        moved[:3, 3] -= affine[:3, 1] * rows
+        return np.concatenate([volume[:, 1 : rows + 1][:, ::-1], volume], 1), moved
+
+    return rewrite
 
 
 def wider(volume: Volume, affine: Affine) -> tuple[Volume, Affine]:
@@ -93,6 +99,24 @@ def softer(volume: Volume, affine: Affine) -> tuple[Volume, Affine]:
     return np.sqrt(volume), affine
 
 
+def shaded(volume: Volume, affine: Affine) -> tuple[Volume, Affine]:
+    """Make the back five times as bright as the front, and the bottom twice as the top."""
+    down, along = (np.linspace(0, 1, size, dtype=np.float32) for size in volume.shape[1:])
+    return volume * (0.6 + 0.8 * down[:, None]) * (0.3 + 1.2 * along), affine
+
+
+def inverted(volume: Volume, affine: Affine) -> tuple[Volume, Affine]:
+    """Make the darkest tissue the brightest."""
+    return volume.max() - volume, affine
+
+
+def dark_fluid(volume: Volume, affine: Affine) -> tuple[Volume, Affine]:
+    """Fold the upper half of the range down: fluid darker than marrow, as in T1."""
+    bright = np.percentile(volume, 97)
+    shares = np.clip(volume / bright, 0, 1)
+    return bright * np.minimum(shares, 1 - shares), affine
+
+
 def as_it_is(volume: Volume, affine: Affine) -> tuple[Volume, Affine]:
     """Change nothing."""
     return volume, affine
@@ -102,11 +126,16 @@ REWRITINGS = {
     "as it is": as_it_is,
     "pixels of 1 mm": resampled(1.0, 1.0),
     "pixels of 0.6 x 1.1 mm": resampled(0.6, 1.1),
-    "80 mm more above": taller,
+    "pixels of 1.5 mm": resampled(1.5, 1.5),
+    "80 mm more above": taller(80),
+    "150 mm more above": taller(150),
     "60 mm more in front and behind": wider,
     "70 % of the width": narrower,
     "noise": noisy,
     "softer contrast": softer,
+    "uneven brightness": shaded,
+    "inverted": inverted,
+    "dark fluid, as in T1": dark_fluid,
 }
 
 
@@ -114,30 +143,32 @@ def main() -> None:
     """Localize every fold's rewritten subjects, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=ROOT / "bench_output")
+    parser.add_argument("--arm", default="default", choices=OF_DEFAULT_SHAPE)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     items = read_datalist(options.work / "datalist.json")
     results: dict[str, list[CaseResult]] = {name: [] for name in REWRITINGS}
     for fold in sorted({item["fold"] for item in items}):
         own = [item for item in items if item["fold"] == fold]
-        evaluation = run_fold(options.work, fold, own)
+        evaluation = run_fold(options.work / options.arm, fold, own)
         for result in evaluation.results:
             name = list(REWRITINGS)[int(result.case.rsplit("-", 1)[1])]
             results[name].append(result)
-    content = circumstances("python tests/benchmark/robustness.py", [])
+    content = circumstances(f"python tests/benchmark/robustness.py --arm {options.arm}", [])
     content["rows"] = {
         name: summarize(own, evaluation.registry)["overall"] for name, own in results.items()
     }
-    OUTPUT.write_text(json.dumps(content, indent=1) + "\n")
+    figures = json.loads(OUTPUT.read_text()) | {options.arm: content}
+    OUTPUT.write_text(json.dumps(figures, indent=1) + "\n")
     for name, row in content["rows"].items():
         print(f"{name:<32} within 8 mm {row['sdr']['8']:.3f}  median {row['median_mm']:.2f} mm")
 
 
-def run_fold(work: Path, fold: int, items: list[dict[str, Any]]) -> Any:
+def run_fold(arm: Path, fold: int, items: list[dict[str, Any]]) -> Any:
     """Return the evaluation of one fold's rewritten subjects."""
-    folder = work / "robustness" / f"fold-{fold}"
+    folder = arm / "robustness" / f"fold-{fold}"
     shutil.rmtree(folder, ignore_errors=True)
-    bundle = fold_bundle(work / "default", fold, items, folder / "bundle")
+    bundle = fold_bundle(arm, fold, items, folder / "bundle")
     cases = [case for item in items for case in rewritten(item, folder)]
     write_datalist(cases, folder / "datalist.json", "lumbar11")
     localize([folder / "datalist.json"], folder / "results", bundle=bundle, formats=["json"])
@@ -146,14 +177,14 @@ def run_fold(work: Path, fold: int, items: list[dict[str, Any]]) -> Any:
     return evaluation
 
 
-def fold_bundle(default: Path, fold: int, items: list[dict[str, Any]], bundle: Path) -> Path:
+def fold_bundle(arm: Path, fold: int, items: list[dict[str, Any]], bundle: Path) -> Path:
     """Make a bundle of the weights that have not seen a fold."""
     prepare_bundle(find_bundle(None), bundle)
     (bundle / "models").mkdir()
     for network, file in NETWORK_FILES.items():
-        weights = default / "runs" / network / f"fold-{fold}" / "model.pt"
+        weights = arm / "runs" / network / f"fold-{fold}" / "model.pt"
         shutil.copyfile(weights, bundle / "models" / file)
-    joint = fit_without(default, {item["subject"] for item in items})
+    joint = fit_without(arm, {item["subject"] for item in items})
     save_weights(joint, bundle / "models" / "fusion.pt")
     return bundle
 

@@ -26,7 +26,7 @@ from spine_monai.workflows.training import run_training
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
 WORKFLOWS = (*TRAININGS, "inference.yaml")
 HEATMAP_VARIANTS = ("adaptive", "dsnt", "fcn", "hourglass", "hrnet", "scn")
-VARIANTS = ("paper", "whole_image", "xception_fc", *HEATMAP_VARIANTS)
+VARIANTS = ("other_contrasts", "paper", "whole_image", "xception_fc", *HEATMAP_VARIANTS)
 
 
 def heavy(variant):
@@ -265,6 +265,23 @@ def test_a_variant_of_the_networks_leaves_the_fit_of_the_fusion_alone(bundle, tm
     assert [group["lr"] for group in fit.param_groups] == [1.0, 0.03, 0.003]
     epochs = parser["train"]["trainer"]["max_epochs"]
     assert parser[epochs.lstrip("@")] == 60
+
+
+@pytest.mark.parametrize("network", ["coordinates", "heatmap"])
+def test_grey_values_are_inverted_before_anything_is_padded(bundle, datalist, network):
+    padded = {"_target_": "ResizeWithPadOrCropd", "keys": "image", "spatial_size": [400, 400]}
+    own = {"datalist": str(datalist), "train_folds": [1], "augmentation": [padded], "plain": []}
+    own |= {"roomy_size": [400, 400], "field_of_view": []} if network == "heatmap" else {}
+    images = []
+    for share in (0.0, 1.0):
+        parser = parse_config(bundle, f"train_{network}.yaml", inverted_share=share, **own)
+        images.append(parser.get_parsed_content("train::dataset")[0]["image"][0])
+    as_it_is, inverted = images
+    shown = as_it_is > 0
+    assert 0 < shown.sum() < shown.numel() / 2
+    expected = as_it_is[shown].min() + as_it_is.max() - as_it_is[shown]
+    torch.testing.assert_close(inverted[shown], expected)
+    assert not inverted[~shown].any()
 
 
 def test_the_shipped_weights_are_small_enough(bundle):
