@@ -108,7 +108,13 @@ Kalman reading of the fusion, the second measurement counts where the first is w
 also sharpen the peaks, from a median error of 1.2 to 0.8 mm. Coordinates trained three times as long halve their own error, and by the chain give the best row, without a level shift (`shorter_coordinates`: two); by the product of fitted Gaussians they lose, for where they are wrong, in sub-200, they are wrong by a level in the whole column, and
 a Gaussian as narrow as they are elsewhere believes them. The product whose sigma is estimated for each image, by how well the image's own heatmaps agree with the coordinates, does not, and is the best of the products. A graphical model over the heatmaps alone does worse than any good product. The paper's squeezed whole image names the levels as well as the wide window
 on these images, which all have the same field of view; on other fields of view (below, Rewritten images) its lead over the narrow window stays with more image above, shrinks with empty margins, and turns where the image is narrow, as the
-spine then comes at another scale. The window is there for those (docs/decisions/0013)."""
+spine then comes at another scale. The window is there for those (docs/decisions/0013).
+
+Other grey values in training: where a quarter of the images are remapped or inverted (`remapped`), two spines go a level astray as wholes; where it is one in ten (`mildly_remapped`), none does more than in `narrow_window`, and most of what
+it gains on other contrasts stays (below, Rewritten images; docs/decisions/0019).
+
+HRNet's heatmaps are worse by themselves than the U-Net's of the common protocol, and as good by the chain. Targets that sharpen (`adaptive`) gain nothing in so few steps. Numerical coordinate regression (`dsnt`) is the worst way to read a heatmap here:
+the mean of a map that shows two levels lies between them; its maps' peaks do better than their means."""
 
 SETTLED = """Augmentation was set before the first fold was trained, and not changed. The coordinate network was exchanged for a wider one, the window of the heatmap network widened and both trainings made longer
 after figures of such networks on these folds had been seen (docs/decisions/0014, 0015, 0017), so their gain may look better here than it is. The chain's rules were changed, too, after looking at held-out results of the first training, so the chain's last landmarks are flattered there:
@@ -129,10 +135,10 @@ A warning (`level_in_doubt`) is given where the heatmap of L5-S1 also shows anot
 predictions, when it warned of four subjects. Now the networks are surer: out of fold it warns of sub-200, whose S1-S2 disc is well formed, and of sub-142; sub-107, whose narrow L5-S1 looks like S1-S2, is named right without it. Of subjects that a network was trained on it is sure, so the shipped weights
 warn of none of these."""
 
-TRAINED = """The heatmap networks of `default`, `shorter_coordinates`, `shorter`, `narrow_longer`, `fcn`, `scn` and `hourglass`, and all coordinate networks, were trained in bfloat16 on an NVIDIA H100 or H200, those of `narrow_window` and `whole_image` in float32 on two cores without bfloat16
-instructions. All windows are placed by the coordinates of `shorter_coordinates`, also in the rows of other coordinates, but for the default, whose heatmap networks are those of `shorter_coordinates` in windows that its own coordinates place. Predictions are kept in [predictions](predictions), logits to a sixteenth where a peak may be. Chains are decoded by the rule of docs/decisions/0018, but for that of `tta`. `make bench-accuracy DATA=<folder>
+TRAINED = """The heatmap networks of `default`, `shorter_coordinates`, `shorter`, `narrow_longer`, `fcn`, `scn`, `hourglass` and `remapped`, two of the folds of `dsnt`, and all coordinate networks, were trained in bfloat16 on an NVIDIA H100 or H200, those of the other two folds of `dsnt`, of `mildly_remapped`, `adaptive` and `hrnet` in bfloat16 on two cores, those of `narrow_window` and `whole_image` in float32 on two cores without bfloat16
+instructions. All windows are placed by the coordinates of `shorter_coordinates`, also in the rows of other coordinates, but for the default, whose heatmap networks are those of `shorter_coordinates` in windows that its own coordinates place, and for `remapped`. Predictions are kept in [predictions](predictions), logits to a sixteenth where a peak may be. Chains are decoded by the rule of docs/decisions/0018, but for that of `tta`. `make bench-accuracy DATA=<folder>
 PREDICTIONS=docs/benchmarks/predictions` with the arms that lie there as `ARMS` decodes them again, to these figures; curves, `tta`, rewritten images and other fields of view need the
-networks, which are not kept. The rewritten images through `localize` are of the first training of the first configuration. The shipped heatmap weights were trained with these of the default; the shipped coordinate
+networks, which are not kept. The rewritten images through `localize` are of the first training of the first configuration, and of `remapped` before its predictions were rounded. The shipped heatmap weights were trained with these of the default; the shipped coordinate
 weights were trained in bfloat16 on two cores."""
 
 PICTURES = {
