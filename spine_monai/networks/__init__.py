@@ -6,7 +6,7 @@ from spine_monai.networks.hourglass import StackedHourglass
 from spine_monai.networks.hrnet import HRNet
 from spine_monai.networks.inferer import PlainInferer
 from spine_monai.networks.integral import IntegralXception
-from spine_monai.networks.precision import precision_name
+from spine_monai.networks.precision import group_norm_memory_format, precision_name
 from spine_monai.networks.prepared import prepare
 from spine_monai.networks.spatial_configuration import SpatialConfigurationNet
 from spine_monai.networks.weights import load_weights, save_weights, with_output_bias
@@ -21,6 +21,7 @@ __all__ = [
     "SpatialConfigurationNet",
     "StackedHourglass",
     "Xception",
+    "group_norm_memory_format",
     "load_weights",
     "precision_name",
     "prepare",

@@ -22,7 +22,7 @@ from monai.bundle import ConfigParser
 from torch.utils.flop_counter import FlopCounterMode
 
 from spine_monai.heatmaps import HeatmapLoss, SmoothCoordinateLoss
-from spine_monai.networks import AutocastInferer, precision_name
+from spine_monai.networks import AutocastInferer, group_norm_memory_format, precision_name
 from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.stages import circumstances
 
@@ -72,7 +72,10 @@ def measure(name: str, precision: str) -> dict[str, Any]:
     before_mb = peak_mb()
     forward_ms = milliseconds(lambda: infer(network, shape))
     inference_mb = peak_mb() - before_mb
-    step_ms = milliseconds(lambda: step(network, key, shape, batch, precision))
+    layout = training_layout(key, precision)
+    inferer = AutocastInferer(precision, layout)
+    network.to(memory_format=layout)
+    step_ms = milliseconds(lambda: step(network, inferer, key, shape, batch))
     training_mb = peak_mb() - before_mb
     at_512 = operations(network, (512, 512)) if key.startswith("heatmap") else None
     return {
@@ -114,11 +117,17 @@ def infer(network: torch.nn.Module, shape: tuple[int, int]) -> None:
         AutocastInferer("float32")(torch.rand(1, 1, *shape), network.eval())
 
 
+def training_layout(key: str, precision: str) -> torch.memory_format:
+    """Return the memory format in which the bundle trains a network."""
+    is_heatmap = key.startswith("heatmap")
+    return group_norm_memory_format(precision, "cpu") if is_heatmap else torch.channels_last
+
+
 def step(
-    network: torch.nn.Module, key: str, shape: tuple[int, int], batch: int, precision: str
+    network: torch.nn.Module, inferer: AutocastInferer, key: str, shape: tuple[int, int], batch: int
 ) -> None:
     """Run one training step, without the optimizer's update."""
-    output = AutocastInferer(precision)(torch.rand(batch, 1, *shape), network.train())
+    output = inferer(torch.rand(batch, 1, *shape), network.train())
     outputs = output if isinstance(output, list) else [output]
     loss = HeatmapLoss() if key.startswith("heatmap") else SmoothCoordinateLoss()
     torch.autograd.backward(sum(loss(one, torch.rand_like(one)) for one in outputs))

@@ -60,10 +60,13 @@ def test_autocast_ends_with_the_call():
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_images_are_laid_out_channels_last():
+def test_images_are_laid_out_channels_last_unless_told_otherwise():
     probe = Probe()
     AutocastInferer()(image(), probe)
     assert probe.inputs.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(probe.inputs, image())
+    AutocastInferer(memory_format=torch.contiguous_format)(probe.inputs, probe)
+    assert probe.inputs.is_contiguous()
     assert torch.equal(probe.inputs, image())
 
 

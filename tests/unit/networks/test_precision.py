@@ -70,3 +70,16 @@ def test_unknown_devices_compute_in_float32(monkeypatch):
 def test_another_precision_is_refused(wrong):
     with pytest.raises(ValueError, match=f"precision must be 'auto', .*: got '{wrong}'"):
         choose_precision(wrong, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "expected"),
+    [
+        ("float32", "cpu", torch.channels_last),
+        ("bfloat16", "cpu", torch.contiguous_format),
+        ("float32", "cuda", torch.channels_last),
+        ("bfloat16", "cuda", torch.channels_last),
+    ],
+)
+def test_only_bfloat16_on_a_processor_is_not_laid_out_channels_last(wanted, device, expected):
+    assert precision.group_norm_memory_format(wanted, device) == expected
