@@ -1,7 +1,12 @@
 """Numerical coordinate regression: a heatmap's point is its expectation, not its peak.
 
+What a network learns so is a distribution over the pixels, of which only differences count. As
+heatmaps, which the fusion reads, its maps are shifted to the height of drawn ones.
+
 Source: Nibali 2018, arXiv 1801.07372 (DSNT).
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -22,17 +27,45 @@ def decode_expectation(logits: Tensor) -> Tensor:
     return _mean_ij(_softmax(logits))
 
 
+class NormalizedHeatmaps(nn.Module):
+    """A network whose maps are shifted by a constant each, so that they are as high as drawn ones.
+
+    The odds of a map sum to those of a drawn Gaussian, so a perfect map peaks at the logit 0.
+
+    Args:
+        network: (B, C, H, W) to (B, N, H, W) logits.
+        target_sigma_px: of the drawn Gaussian, in pixels.
+    """
+
+    def __init__(self, network: nn.Module, target_sigma_px: float) -> None:
+        super().__init__()
+        self.network = network
+        self.log_mass = math.log(2 * math.pi * target_sigma_px**2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (B, N, H, W) logits."""
+        logits: Tensor = self.network(image)
+        totals = logits.flatten(-2).logsumexp(-1)
+        return logits - totals[..., None, None] + self.log_mass
+
+
 class NumericalCoordinateLoss(nn.Module):
     """Distance of the expectation from the target's, and divergence of the map from the target.
 
-    A map that is not annotated (NaN) or empty, for its landmark is out of view, is left out.
+    A map that is not annotated (NaN) is left out, and one whose landmark is out of view: that shows
+    less than half of its Gaussian.
 
     Args:
+        target_sigma_px: of the drawn targets, in pixels.
+        amplitude: height of their peaks.
         divergence_weight: of the Jensen-Shannon divergence beside the squared distance.
     """
 
-    def __init__(self, divergence_weight: float = 1.0) -> None:
+    def __init__(
+        self, target_sigma_px: float, amplitude: float = 1.0, divergence_weight: float = 1.0
+    ) -> None:
         super().__init__()
+        self.least_mass = math.pi * target_sigma_px**2 * amplitude  # half of a whole Gaussian's
         self.divergence_weight = divergence_weight
 
     def forward(self, logits: Tensor, heatmaps: Tensor) -> Tensor:
@@ -40,10 +73,10 @@ class NumericalCoordinateLoss(nn.Module):
 
         Args:
             logits: (B, N, H, W) network output.
-            heatmaps: (B, N, H, W) drawn targets of any height; NaN where not annotated.
+            heatmaps: (B, N, H, W) drawn targets; NaN where not annotated.
         """
         mass = heatmaps.sum((-2, -1))  # of NaN where not annotated
-        is_seen = mass > TINY
+        is_seen = mass >= self.least_mass
         if not bool(is_seen.any()):
             return logits.sum() * 0.0
         target = heatmaps[is_seen] / mass[is_seen][:, None, None]

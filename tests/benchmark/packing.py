@@ -59,8 +59,6 @@ def pack(source: Path, target: Path) -> None:
     arrays = dict(np.load(source, allow_pickle=False))
     if arrays["outputs"].ndim == 4:
         outputs = arrays.pop("outputs")
-        if "dsnt" in source.parts:  # only differences count within a map
-            outputs = outputs - outputs.max((-2, -1), keepdims=True) + FINE[-1]
         codes = np.searchsorted(EDGES, outputs).astype(np.uint8)
         arrays["logits_shape"] = np.array(outputs.shape)
         arrays[CODES] = np.frombuffer(bz2.compress(codes.tobytes()), np.uint8)
