@@ -21,6 +21,7 @@ from spine_monai.data import read_datalist
 from spine_monai.files import write_text
 from spine_monai.workflows.arms import FUSION_FILE, measure_arms
 from spine_monai.workflows.bundle import find_bundle
+from spine_monai.workflows.card import write_card, write_metadata
 from spine_monai.workflows.causes import root_cause
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 NETWORKS = ("coordinates", "heatmap")  # in this order: coordinates place the heatmaps' windows
 WORKFLOWS = (*(f"train_{network}.yaml" for network in NETWORKS), FUSION_FILE, "inference.yaml")
 NEVER = 10**6  # epochs between validations of a training that holds nothing out
-COPIED = ("configs/metadata.json", "configs/logging.conf", "docs/README.md", "LICENSE")
+COPIED = ("configs/logging.conf", "LICENSE")
 METRICS_FILE = "metrics.json"
 
 
@@ -48,7 +49,7 @@ def train(
 
     Args:
         datalist: cases with landmarks and folds.
-        output_dir: becomes a complete bundle: configs, models, predictions, metrics.
+        output_dir: becomes a complete bundle: configs, models, predictions, metrics, model card.
         variant: name of an overlay in the bundle's ``configs/variants``, or a YAML file.
         bundle: the bundle whose configuration is used; see ``find_bundle``.
         exclude: subjects that the bundle's own weights are not trained or fitted on; they are
@@ -61,7 +62,7 @@ def train(
     Raises:
         ValueError: the datalist, the variant or the bundle is wrong.
     """
-    folds = sorted({item.get("fold", 0) for item in read_datalist(datalist)})
+    folds = sorted({item["fold"] for item in read_datalist(datalist) if "fold" in item})
     root = Path(output_dir)
     prepare_bundle(find_bundle(bundle), root, variant)
     given = {"datalist": str(Path(datalist).resolve()), **values}
@@ -75,6 +76,7 @@ def train(
     words += " --exclude " + " ".join(exclude) if exclude else ""
     metrics = circumstances(words, exclude) | measure_arms(root, datalist)
     write_text(root / METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
+    write_card(root, metrics, exclude)
     return metrics
 
 
@@ -179,6 +181,7 @@ def prepare_bundle(source: Path, target: Path, variant: str | Path | None = None
     for name, text in texts.items():
         merged = f"# {name} with the variant {variant}.\n" + _merged(text, overlay)
         write_text(target / "configs" / name, merged if overlay else text)
+    write_metadata(source, target)
 
 
 def run_stage(bundle: Path, file: str, values: Mapping[str, Any], *, run_id: str = "run") -> None:

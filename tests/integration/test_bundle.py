@@ -307,6 +307,40 @@ def test_evaluating_gives_what_localize_gives_to_the_last_digit(bundle, demo_ser
     assert ours.read_text() == theirs.read_text()
 
 
+def test_the_papers_product_alone_is_one_override_away(bundle, demo_series, tmp_path, monkeypatch):
+    monkeypatch.setattr("spine_monai.joint.JointFusion.decode", None)
+    run(
+        run_id="evaluating",
+        config_file=str(bundle / "configs" / "inference.yaml"),
+        bundle_root=str(bundle),
+        logging_file=False,
+        dataset_dir=str(demo_series),
+        output_dir=str(tmp_path),
+        **{"postprocessing::transforms::0::fusion": "$@fusion.fusion"},
+    )
+    (file,) = tmp_path.glob("*/landmarks.json")
+    assert {point["status"] for point in json.loads(file.read_text())["landmarks"]} == {"found"}
+
+
+@pytest.mark.parametrize("network", ["coordinates", "heatmap"])
+def test_held_out_cases_are_measured_on_the_annotated_slice_where_that_is_asked(
+    bundle, datalist, tmp_path, network
+):
+    content = json.loads(datalist.read_text())
+    items = [item | {"slice_index": 2} for item in content["training"] if item["fold"] == 0]
+    for item in items:
+        item["image"] = str(datalist.parent / item["image"])
+    own = tmp_path / "datalist.json"
+    write_datalist(items, own, LUMBAR11.name)
+    for slices, expected in (("middle", None), ("annotated", 2)):
+        values = {"datalist": str(own), "held_out_slices": slices}
+        parser = parse_config(bundle, f"train_{network}.yaml", **values)
+        for name in ("validate::dataset::data", "predict::dataset::data"):
+            config = parser[name]
+            found = parser.get_parsed_content(f"{name}::items" if "items" in config else name)
+            assert {item.get("slice_index") for item in found} == {expected}
+
+
 def test_evaluating_fails_when_a_case_fails(bundle, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         run(
@@ -335,6 +369,28 @@ def test_training_gives_a_complete_bundle(trained, datalist, tmp_path):
     arguments = ["localize", datalist, "--out", tmp_path, "--bundle", trained]
     assert main(list(map(str, arguments))) == 0
     assert len(list(tmp_path.glob("*/landmarks.json"))) == 4
+
+
+def test_a_trained_bundle_tells_of_itself_and_not_of_the_shipped_one(trained, bundle):
+    shipped, own = (config_of(root, "metadata.json") for root in (bundle, trained))
+    assert own["version"] == f"{shipped['version']}+trained"
+    assert list(own["changelog"]) == [own["version"]]
+    assert "SPIDER" not in own["data_source"]
+    card = (trained / "docs" / "README.md").read_text()
+    fused = json.loads((trained / "metrics.json").read_text())["fused"]["overall"]
+    for said in (own["version"], "Not for clinical use", f"{fused['mre_mm']:.2f} mm", "case-0"):
+        assert said in card
+    assert not set(re.findall(r"\b[0-9a-f]{64}\b", card))
+
+
+def test_the_metadata_of_a_variant_name_its_landmarks(bundle, tmp_path):
+    prepare_bundle(bundle, tmp_path, "paper")
+    metadata = config_of(tmp_path, "metadata.json")
+    assert metadata["landmark_set"] == "lumbar11"
+    for key in ("network_data_format", "coordinates_data_format"):
+        prediction = metadata[key]["outputs"]["pred"]
+        assert tuple(prediction["channel_def"].values()) == LUMBAR11.names
+        assert prediction["num_channels"] == len(LUMBAR11.names)
 
 
 def test_training_stores_predictions_of_the_held_out_fold_alone(trained):
