@@ -63,7 +63,7 @@ def best_slice(scores: FloatArray) -> int:
     """
     means = scores.mean(1)
     best = np.flatnonzero(means >= means.max() - TOO_CLOSE)
-    return int(best[np.abs(best - (len(means) - 1) / 2).argmin()])
+    return int(best[np.abs(best - len(means) // 2).argmin()])
 
 
 def slice_of_each_landmark(scores: FloatArray, step_mm: float) -> NDArray[np.int64]:

@@ -62,6 +62,12 @@ def test_of_equal_slices_the_one_nearest_the_middle_is_taken():
     assert best_slice(scores) == 4
 
 
+@pytest.mark.parametrize(("count", "middle"), [(2, 1), (4, 2), (6, 3)])
+def test_the_middle_of_an_even_number_of_slices_is_that_of_the_study(count, middle):
+    """0004: slice K // 2. Equal slices that lead off it would be looked at for nothing."""
+    assert best_slice(np.full((count, 3), 0.4)) == middle
+
+
 @pytest.mark.parametrize(("lead", "expected"), [(0.004, 4), (0.006, 0)])
 def test_a_lead_too_small_to_tell_does_not_take_a_slice_from_the_middle(lead, expected):
     scores = np.full((7, 3), 0.4)
