@@ -156,7 +156,7 @@ def _read_items(file: Path) -> list[Item]:
             msg = f"{file} must have format {FORMAT} version {FORMAT_VERSION}: got "
             msg += f"{content['format']} {content['format_version']}."
             raise ValueError(msg)
-        items = [i for section in ("training", "testing") for i in content.get(section, [])]
+        items = [*content.get("training", []), *map(_for_testing, content.get("testing", []))]
         complete = [{"subject": item["id"], "points_lps": {}} | item for item in items]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         msg = f"{file} must be a datalist in JSON with format, id and image keys: {error!r}."
@@ -164,6 +164,11 @@ def _read_items(file: Path) -> list[Item]:
     for item in complete:
         _check_item(item, file)
     return complete
+
+
+def _for_testing(item: Item) -> Item:
+    """The item without a fold: what has none is never trained on."""
+    return {key: value for key, value in item.items() if key != "fold"}
 
 
 def _check_item(item: Item, file: Path) -> None:

@@ -55,6 +55,7 @@ def case_content(
         "series_choice": study.reason,
         "slice": {
             "index": int(result.slice["index"]),
+            "count": int(result.slice["count"]),
             "choice": result.slice_choice,
             "rows": int(result.slice["rows"]),
             "columns": int(result.slice["columns"]),

@@ -79,6 +79,13 @@ def test_both_sections_are_read(tmp_path):
     assert [one["id"] for one in read_datalist(tmp_path / "test.json")] == ["a1"]
 
 
+def test_a_case_for_testing_has_no_fold_and_so_is_never_trained_on(tmp_path):
+    content = content_of(item("a", fold=0), testing=[item("b", fold=0)])
+    path = write_text(tmp_path / "datalist.json", content)
+    assert ["fold" in case for case in read_datalist(path)] == [True, False]
+    assert [case["id"] for case in load_datalist(path, folds=[0])] == ["a"]
+
+
 def test_subject_and_points_have_defaults(tmp_path):
     path = write_text(tmp_path / "list.json", content_of({"id": "a1", "image": "a.nii"}))
     (read,) = read_datalist(path)
