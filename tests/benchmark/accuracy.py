@@ -23,7 +23,15 @@ import augmented
 import decoders
 import numpy as np
 import torch
-from accuracy_arms import ARMS, AVERAGED, BASE, BOTH, prepare_arms, train_arms
+from accuracy_arms import (
+    ARMS,
+    AVERAGED,
+    BASE,
+    BOTH,
+    differs_in_one_thing,
+    prepare_arms,
+    train_arms,
+)
 from confidence import fold_records, summarize_confidence
 from decoders import Decoder, Item
 from numpy.typing import NDArray
@@ -224,8 +232,6 @@ def fit_arm(bundle: Path, held_out: set[str]) -> JointFusion:
 
 def decoders_of(name: str, others: Sequence[Item]) -> dict[str, Decoder]:
     """Return the rows that an arm gives, where something is fitted on items of other folds."""
-    if name == "dsnt":  # no probabilities: their scale was never learned
-        return {"dsnt: argmax": decoders.whole_pixels, "dsnt: expectation": decoders.expectation}
     networks = trained_by(name)
     rows: dict[str, Decoder] = {}
     if "coordinates" in networks:
@@ -233,6 +239,8 @@ def decoders_of(name: str, others: Sequence[Item]) -> dict[str, Decoder]:
     if "heatmap" in networks:
         rows[f"{name}: heatmap"] = decoders.heatmap
         rows[f"{name}: product, learned sigma"] = decoders.learned_product
+    if name == "dsnt":
+        rows["dsnt: expectation"] = decoders.expectation
     rows[f"{name}: chain"] = decoders.chain
     return rows | (decoders_of_the_default(others) if name == "default" else {})
 
@@ -271,6 +279,10 @@ def differences(cases: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any
             "narrow_window: heatmap",
             "whole_image: heatmap",
         ),
+    } | {
+        f"{name} - narrow window (heatmap)": (f"{name}: heatmap", "narrow_window: heatmap")
+        for name in ARMS
+        if differs_in_one_thing(name)
     }
     return {
         title: paired_difference(cases[first], cases[second])

@@ -86,6 +86,11 @@ def without_equalization() -> Arm:
     return common("without equalization", preprocessing=steps)
 
 
+def differs_in_one_thing(name: str) -> bool:
+    """Return whether an arm's heatmap network is that of ``narrow_window`` but for one thing."""
+    return name != "narrow_window" and "window_size" in ARMS[name].values.get("heatmap", {})
+
+
 PAPER = {
     "coordinates": {"epochs": 1000, "precision": "bfloat16"},
     "heatmap": {"epochs": 400, "precision": "bfloat16"},
@@ -101,13 +106,16 @@ SMALLER = {
     }
 }
 BASE = "shorter_coordinates"  # gives other arms the network that they do not train
-OWN_WINDOWS = ("remapped", "paper", BASE)  # arms whose windows their own coordinates place
+OWN_WINDOWS = ("other_contrasts", "remapped", "paper", BASE)  # placed by their own coordinates
 ARMS = {
     "default": Arm("window of 307 x 230 mm at one scale, DynUNet", BOTH),
     "remapped": Arm(
         "the default trained on a quarter of remapped or inverted images",
         BOTH,
         values=dict.fromkeys(BOTH, REMAPPED),
+    ),
+    "other_contrasts": Arm(
+        "the default trained on one in ten remapped or inverted", BOTH, "other_contrasts"
     ),
     BASE: Arm(
         "the default with a third of the steps for the coordinates", BOTH, values=SHORT_COORDINATES
