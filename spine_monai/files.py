@@ -55,9 +55,9 @@ def take_lock(descriptor: int) -> bool:
     return True
 
 
-def sha256_of_file(path: Path) -> str:
+def sha256_of_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
+    with Path(path).open("rb") as stream:
         return sha256_of_stream(stream)
 
 

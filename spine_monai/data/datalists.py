@@ -80,16 +80,18 @@ def load_datalist(
             of that one, ``all`` one for each sagittal slice.
         landmark_set: registry whose landmarks make ``points_lps``, (N, 3) in mm, NaN where absent.
         views: gives each item once for each view instead: names of the first and the last landmark
-            that stay in view, ``None`` where nothing is cut; see ``CutViewd``.
+            that stay in view, ``None`` where nothing is cut; see ``CutViewd``. A view is left out
+            where a landmark beside its cut has no point.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is no datalist, no item is left, or a view names no landmark.
     """
+    left_out = {str(subject) for subject in exclude}
     items = [
         item
         for item in read_datalist(path)
-        if (folds is None or item.get("fold") in folds) and item["subject"] not in exclude
+        if (folds is None or item.get("fold") in folds) and item["subject"] not in left_out
     ]
     if not items:
         msg = f"{path} must have cases in folds {folds}: got none without {list(exclude)}."
@@ -97,13 +99,35 @@ def load_datalist(
     registry = load_registry(landmark_set)
     wanted = training_items(items, registry, slices=slices)
     indices = [_view_indices(view, registry) for view in views]
-    return [item | {"view": view} for item in wanted for view in indices] or wanted
+    seen = [item | {"view": v} for item in wanted for v in indices if _can_be_cut(item, v)]
+    return seen if views else wanted
+
+
+def check_views(views: Sequence[Sequence[str | None]], landmark_set: str) -> None:
+    """Check, before anything is trained, that views name landmarks of the set.
+
+    Raises:
+        ValueError: a view names no landmark.
+    """
+    registry = load_registry(landmark_set)
+    for view in views:
+        _view_indices(view, registry)
+
+
+def _can_be_cut(item: Item, view: tuple[int | None, ...]) -> bool:
+    first, last = view
+    points = item["points_lps"]
+    beside = [first - 1, first] if first else []
+    if last is not None and last + 1 < len(points):
+        beside += [last, last + 1]
+    return bool(torch.isfinite(points[beside]).all())
 
 
 def _view_indices(view: Sequence[str | None], registry: LandmarkRegistry) -> tuple[int | None, ...]:
     unknown = [name for name in view if name is not None and name not in registry.names]
     if unknown:
-        msg = f"views must name landmarks of {registry.name}: got {', '.join(unknown)}."
+        msg = f"views must name landmarks of {registry.name}: got {', '.join(unknown)}. Set views "
+        msg += "to pairs of its names, or to [[null, null]] for whole images alone."
         raise ValueError(msg)
     return tuple(None if name is None else registry.names.index(name) for name in view)
 

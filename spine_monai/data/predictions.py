@@ -141,6 +141,7 @@ def fusion_items(
         ValueError: the two networks predicted different images, or none is left.
     """
     heatmaps, coordinates = load_predictions(heatmap_dir), load_predictions(coordinates_dir)
+    left_out = {str(subject) for subject in exclude}
     rows, images = _rows_by_image(coordinates), _rows_by_image(heatmaps)
     if images.keys() - rows.keys():
         msg = f"{heatmap_dir} and {coordinates_dir} must hold the same images: got different ones."
@@ -148,7 +149,7 @@ def fusion_items(
     items = [
         _item(heatmaps, row, _predicted_lps(coordinates, rows[key]))
         for key, row in images.items()
-        if heatmaps["subjects"][row] not in exclude
+        if heatmaps["subjects"][row] not in left_out
         and not (whole_only and key[1:] != (UNCUT, UNCUT))
     ]
     if not items:

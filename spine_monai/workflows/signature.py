@@ -108,9 +108,7 @@ def check_same_bundle(document: Mapping[str, Any], config: Any, file: Path) -> N
 
 def _preprocessing(config: Any) -> list[dict[str, Any]]:
     """The steps that images go through, without those that read and choose them."""
-    own = config["preprocessing"]  # variants give the steps there
-    raw = own if isinstance(own, list) else config["preprocessing_steps"]
-    steps = [_resolved(step, config) for step in raw]
+    steps = [_resolved(step, config) for step in config["preprocessing_steps"]]
     return [s for s in steps if s["_target_"].rsplit(".", 1)[-1] not in CHOICE_OF_SLICES]
 
 

@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,11 @@ def train(
         The figures that ``metrics.json`` holds, by arm.
 
     Raises:
-        ValueError: the datalist, the variant or the bundle is wrong.
+        ValueError: the datalist, the variant, the bundle or a subject's name is wrong.
     """
-    folds = sorted({item["fold"] for item in read_datalist(datalist) if "fold" in item})
+    items = read_datalist(datalist)
+    _check_excluded(exclude, {item["subject"] for item in items}, Path(datalist))
+    folds = sorted({item["fold"] for item in items if "fold" in item})
     root = Path(output_dir)
     prepare_bundle(find_bundle(bundle), root, variant)
     given = {"datalist": str(Path(datalist).resolve()), **values}
@@ -78,6 +80,13 @@ def train(
     write_text(root / METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
     write_card(root, metrics, exclude)
     return metrics
+
+
+def _check_excluded(exclude: Sequence[str], subjects: Collection[str], datalist: Path) -> None:
+    unknown = sorted(set(exclude) - set(subjects))
+    if unknown:
+        msg = f"exclude must name subjects of {datalist}: got {', '.join(unknown)}."
+        raise ValueError(msg)
 
 
 def cross_validate(

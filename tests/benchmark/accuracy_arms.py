@@ -83,7 +83,7 @@ def without_equalization() -> Arm:
     ]
     scale = {"_target_": "spine_monai.transforms.PhysicalScaled", "keys": "image"}
     steps = [*loading, STRETCHED, scale | {"spacing_mm": "@spacing_mm"}]
-    return common("without equalization", preprocessing=steps)
+    return common("without equalization", image_steps=steps)
 
 
 def differs_in_one_thing(name: str) -> bool:

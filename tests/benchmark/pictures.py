@@ -139,7 +139,7 @@ def draw_augmentation(work: Path, path: Path) -> None:
         )
         dataset = parser.get_parsed_content("train::dataset")
         dataset.transform.set_random_state(4)
-        steps = parser.get_parsed_content("preprocessing")
+        steps = parser.get_parsed_content("image_steps")
         _draw_image(axes[0], Compose(steps[:2])(dataset.data[0])["image"], "slice as scanned")
         _draw_image(axes[1], Compose(steps)(dataset.data[0])["image"], "equalized, 1.2 mm")
         for ax in axes[2:]:

@@ -20,7 +20,7 @@ from spine_monai.landmarks import LUMBAR11, LUMBAR13
 from spine_monai.networks import precision, save_weights
 from spine_monai.workflows.bundle import parse_config
 from spine_monai.workflows.causes import root_cause
-from spine_monai.workflows.stages import prepare_bundle
+from spine_monai.workflows.stages import prepare_bundle, train
 from spine_monai.workflows.training import run_training
 
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
@@ -196,8 +196,8 @@ def one_slice(steps):
 
 def test_the_preprocessing_is_the_same_in_every_workflow_but_for_the_number_of_slices(bundle):
     lists = [
-        config_of(bundle, "train_heatmap.yaml")["preprocessing"],
-        config_of(bundle, "train_coordinates.yaml")["preprocessing"],
+        config_of(bundle, "train_heatmap.yaml")["image_steps"],
+        config_of(bundle, "train_coordinates.yaml")["image_steps"],
         one_slice(config_of(bundle, "inference.yaml")["preprocessing_steps"]),
     ]
     assert lists[0] == lists[1] == lists[2]
@@ -427,12 +427,10 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(
         raise PowerCutError
 
     trainer.add_event_handler(Events.EPOCH_STARTED(once=2), cut)
-    content = {key: parser.get_parsed_content(key) for key in ("network", "optimizer")}
-    content["scheduler"] = parser.get_parsed_content("lr_scheduler")
-    if name == "train_heatmap.yaml":
-        content["loss"] = parser.get_parsed_content("heatmap_loss")
+    content = parser.get_parsed_content("run::0::content")
+    settings = parser.get_parsed_content("run::0::settings")
     with pytest.raises(PowerCutError):
-        run_training(trainer, content, parser.get_parsed_content("output_dir"))
+        run_training(trainer, content, parser.get_parsed_content("output_dir"), settings=settings)
     (checkpoint,) = (copy / "runs").glob("*/checkpoint.pt")
     half = torch.load(checkpoint, weights_only=True)["trainer"]["iteration"]
     run_stage(copy, name, datalist)
@@ -441,11 +439,14 @@ def test_an_interrupted_training_goes_on_from_its_last_checkpoint(
     assert whole["scheduler"]["last_epoch"] == 2 * half
 
 
+OF_FOLD_0 = {"train_folds": [1, 2]}  # what `spine-monai train` trained the fold's network on
+
+
 def test_going_on_with_another_number_of_epochs_is_refused(trained, datalist, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "bundle")
     place = str(copy / "runs" / "heatmap" / "fold-0")
     with pytest.raises(RuntimeError) as caught:
-        run_stage(copy, "train_heatmap.yaml", datalist, epochs=3, output_dir=place)
+        run_stage(copy, "train_heatmap.yaml", datalist, **OF_FOLD_0, epochs=3, output_dir=place)
     assert "expected 2, got 3" in str(root_cause(caught.value))
 
 
@@ -456,16 +457,122 @@ def test_going_on_from_a_checkpoint_of_other_parts_is_refused(trained, datalist,
     parts = torch.load(place / "checkpoint.pt", weights_only=True)
     torch.save({name: parts[name] for name in parts if name != "loss"}, place / "checkpoint.pt")
     with pytest.raises(RuntimeError) as caught:
-        run_stage(copy, "train_heatmap.yaml", datalist, output_dir=str(place))
-    assert "must hold ['loss', 'network', 'optimizer', 'scheduler', 'trainer']" in str(
-        root_cause(caught.value)
+        run_stage(copy, "train_heatmap.yaml", datalist, **OF_FOLD_0, output_dir=str(place))
+    expected = "must hold ['loss', 'network', 'optimizer', 'scheduler', 'settings', 'trainer']"
+    assert expected in str(root_cause(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"val_folds": [1]}, "val_folds must be that of the run to go on with: expected [0]"),
+        ({"exclude": ["case-1"]}, "exclude must be that of the run to go on with: expected []"),
+        ({"seed": 7}, "seed must be that of the run to go on with: expected 0, got 7"),
+    ],
+)
+def test_going_on_with_other_settings_is_refused(trained, datalist, tmp_path, changed, said):
+    """A finished checkpoint would pass off a network as trained without what it has seen."""
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    place = str(copy / "runs" / "heatmap" / "fold-0")
+    with pytest.raises(RuntimeError) as caught:
+        run_stage(copy, "train_heatmap.yaml", datalist, output_dir=place, **OF_FOLD_0 | changed)
+    assert said in str(root_cause(caught.value))
+
+
+def test_a_resumed_training_does_not_draw_the_first_epochs_again(trained, datalist, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    place = copy / "runs" / "heatmap" / "fold-0"
+    drawn = []
+    for is_resumed in (False, True):
+        values = {"datalist": str(datalist), "output_dir": str(place), **OF_FOLD_0}
+        parser = parse_config(copy, "train_heatmap.yaml", **values)
+        parser.get_parsed_content("initialize")
+        trainer = parser.get_parsed_content("train::trainer")
+        content = parser.get_parsed_content("run::0::content")
+        checkpoint = torch.load(place / "checkpoint.pt", weights_only=True)
+        checkpoint["trainer"] |= {"iteration": checkpoint["trainer"]["iteration"] // 2}
+        torch.save(checkpoint, place / "checkpoint.pt")
+        folder = place if is_resumed else tmp_path / "anew"
+
+        def note(engine):
+            drawn.append(engine.state.batch["image"].clone())
+            engine.terminate()
+
+        trainer.add_event_handler(Events.ITERATION_STARTED, note)
+        settings = parser.get_parsed_content("run::0::settings")
+        run_training(trainer, content, folder, settings=settings)
+    first, resumed = drawn
+    assert not torch.equal(first, resumed)
+
+
+def test_a_fusion_is_fitted_again_on_what_is_there_now(trained, tmp_path):
+    copy = shutil.copytree(trained, tmp_path / "bundle")
+    before = torch.load(copy / "models" / "fusion.pt", weights_only=True)
+    for file in (copy / "predictions" / "coordinates").glob("*.npz"):
+        arrays = dict(np.load(file))
+        arrays["outputs"] = arrays["outputs"] + np.float16(0.2)
+        np.savez_compressed(file, **arrays)
+    run(
+        run_id="training",
+        config_file=str(copy / "configs" / "train_fusion.yaml"),
+        bundle_root=str(copy),
+        logging_file=False,
     )
+    after = torch.load(copy / "models" / "fusion.pt", weights_only=True)
+    key = "fusion.prior_sigma_mm"
+    assert not torch.equal(before[key], after[key])
+
+
+def test_a_variant_of_the_coordinates_leaves_the_heatmaps_alone(bundle, tmp_path):
+    prepare_bundle(bundle, tmp_path, "xception_fc")
+    plain, own = (config_of(root, "train_heatmap.yaml") for root in (bundle, tmp_path))
+    assert own == plain
+
+
+@pytest.mark.parametrize("variant", ["paper", "whole_image"])
+def test_a_variant_of_the_preprocessing_still_looks_at_several_slices(bundle, tmp_path, variant):
+    prepare_bundle(bundle, tmp_path, variant)
+    config = config_of(tmp_path, "inference.yaml")
+    assert config["preprocessing"] == {"_target_": "Compose", "transforms": "@preprocessing_steps"}
+    trained = config_of(tmp_path, "train_heatmap.yaml")["image_steps"]
+    assert one_slice(config["preprocessing_steps"]) == trained
+
+
+def test_a_record_says_what_was_reported_and_is_done_again_with_another_set(
+    bundle, demo_series, tmp_path
+):
+    for reported in (LUMBAR11, LUMBAR13):
+        run(
+            run_id="evaluating",
+            config_file=str(bundle / "configs" / "inference.yaml"),
+            bundle_root=str(bundle),
+            logging_file=False,
+            dataset_dir=str(demo_series),
+            output_dir=str(tmp_path),
+            reported_set=reported.name,
+        )
+        (file,) = tmp_path.glob("*/landmarks.json")
+        record = json.loads(file.read_text())
+        assert record["options"]["reported_set"] == reported.name
+        assert len(record["landmarks"]) == len(reported)
+
+
+def test_leaving_out_a_subject_that_is_not_there_is_refused(datalist, tmp_path):
+    with pytest.raises(ValueError, match=r"exclude must name subjects of .*: got case-9"):
+        train(datalist, tmp_path, exclude=["case-9"])
 
 
 def test_finished_training_is_not_repeated(trained, datalist, tmp_path):
     copy = shutil.copytree(trained, tmp_path / "bundle")
     place, weights = copy / "runs" / "heatmap" / "fold-0", tmp_path / "again.pt"
-    run_stage(copy, "train_heatmap.yaml", datalist, output_dir=str(place), weights=str(weights))
+    run_stage(
+        copy,
+        "train_heatmap.yaml",
+        datalist,
+        **OF_FOLD_0,
+        output_dir=str(place),
+        weights=str(weights),
+    )
     assert weights.read_bytes() == (place / "model.pt").read_bytes()
 
 

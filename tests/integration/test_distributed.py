@@ -22,6 +22,12 @@ from spine_monai.workflows.training import _check_processes
 
 EPOCHS = 4
 TRAINED, HELD_OUT = 6, 3
+OPTIMIZER = {
+    "_target_": "torch.optim.SGD",
+    "params": "$@network.parameters()",
+    "lr": 2.0,
+}
+SCHEDULER = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
 # Tiny, and without chance: the order of the cases is then all that could differ.
 OVERLAY = {
     "spacing_mm": 4.0,
@@ -49,16 +55,10 @@ OVERLAY = {
         "upsample_kernel_size": [2, 2],
         "norm_name": ["group", {"num_groups": 8}],
     },
-    "optimizer": {
-        "_target_": "torch.optim.SGD",
-        "params": "$@network.parameters()",
-        "lr": 2.0,
-    },
-    "lr_scheduler": {
-        "_target_": "torch.optim.lr_scheduler.ConstantLR",
-        "optimizer": "@optimizer",
-        "factor": 1.0,
-    },
+    "optimizer": OPTIMIZER,
+    "lr_scheduler": SCHEDULER | {"optimizer": "@optimizer"},
+    "coordinates_optimizer": OPTIMIZER,
+    "coordinates_scheduler": SCHEDULER | {"optimizer": "@coordinates_optimizer"},
     "training_items": [{"_target_": "SelectItemsd", "keys": ["id", "image", "points_lps"]}],
 }
 # The heatmap training without chance, and without coordinates that place its windows.

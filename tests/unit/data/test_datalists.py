@@ -15,10 +15,11 @@ from spine_monai.data import (
     training_items,
     write_datalist,
 )
-from spine_monai.data.datalists import points_tensor
+from spine_monai.data.datalists import check_views, points_tensor
 from spine_monai.landmarks import LUMBAR11, LUMBAR13
 
 POINTS = {"T12": [9.0, 9.0, 9.0], "L1": [1.5, -2.5, 3.25], "L2": None}
+ALL_POINTS = {name: [1.0, 2.0, 3.0] for name in LUMBAR13.names}
 
 
 def item(case, *, fold=None, image="/data/a.nii.gz", **more):
@@ -41,6 +42,15 @@ def datalist(tmp_path):
     items = [item("a1", fold=0), item("a2", fold=0), item("b1", fold=1), item("c1", fold=2)]
     write_datalist(items, tmp_path / "datalist.json", "lumbar11")
     return tmp_path / "datalist.json"
+
+
+@pytest.fixture
+def complete(tmp_path):
+    """The same cases with all their landmarks annotated."""
+    folds = {"a1": 0, "a2": 0, "b1": 1, "c1": 2}
+    items = [item(case, fold=fold, points_lps=ALL_POINTS) for case, fold in folds.items()]
+    write_datalist(items, tmp_path / "complete.json", "lumbar13")
+    return tmp_path / "complete.json"
 
 
 def test_paths_in_the_file_are_relative_to_it(tmp_path):
@@ -156,23 +166,43 @@ def test_a_training_item_has_only_what_the_networks_need(datalist):
     assert first.keys() == {"id", "subject", "image", "points_lps"}
 
 
-def test_each_item_comes_once_for_each_view(datalist):
+def test_each_item_comes_once_for_each_view(complete):
     """As YAML gives the views: lists of names, with null for an end that is not cut."""
     views = [[None, None], ["L1-L2", None], [None, "L5"], ["T12-L1", "L3"]]
-    items = load_datalist(datalist, folds=[0], views=views)
+    items = load_datalist(complete, folds=[0], views=views)
     expected = [(None, None), (2, None), (None, 9), (0, 5)]
     assert [one["id"] for one in items] == ["a1"] * 4 + ["a2"] * 4
     assert [one["view"] for one in items] == expected * 2
-    (whole,) = load_datalist(datalist, folds=[1])
-    (cut,) = load_datalist(datalist, folds=[1], views=views[1:2])
+    (whole,) = load_datalist(complete, folds=[1])
+    (cut,) = load_datalist(complete, folds=[1], views=views[1:2])
     assert cut.keys() == whole.keys() | {"view"}
     assert torch.equal(cut["points_lps"].isnan(), whole["points_lps"].isnan())
 
 
-def test_a_view_counts_its_landmarks_in_the_registry(datalist):
+def test_a_view_counts_its_landmarks_in_the_registry(complete):
     options = {"folds": [1], "landmark_set": "lumbar13", "views": [["L1-L2", None]]}
-    (cut,) = load_datalist(datalist, **options)
+    (cut,) = load_datalist(complete, **options)
     assert cut["view"] == (LUMBAR13.names.index("L1-L2"), None) == (4, None)
+
+
+def test_a_view_is_left_out_where_a_landmark_beside_its_cut_has_no_point(tmp_path):
+    points = ALL_POINTS | {"L1": None}
+    path = write_text(tmp_path / "d.json", content_of(item("a", fold=0, points_lps=points)))
+    views = [[None, None], ["L1", None], ["L1-L2", None], ["L2", "L4"], [None, "T12-L1"]]
+    items = load_datalist(path, views=views)
+    assert [case["view"] for case in items] == [(None, None), (3, 7)]
+
+
+def test_views_can_be_checked_before_anything_is_trained():
+    check_views([["L2", None]], "lumbar11")
+    with pytest.raises(ValueError, match=r"views must name landmarks of rsna_canal5: got L2\."):
+        check_views([["L2", None]], "rsna_canal5")
+
+
+def test_subjects_are_left_out_by_name_also_where_the_name_was_read_as_a_number(tmp_path):
+    items = [item("a", fold=0, subject="7"), item("b", fold=0, subject="8")]
+    path = write_text(tmp_path / "d.json", content_of(*items))
+    assert [case["id"] for case in load_datalist(path, exclude=[7])] == ["b"]
 
 
 def test_a_view_of_a_landmark_that_is_not_in_the_set_is_refused(datalist):
@@ -180,15 +210,16 @@ def test_a_view_of_a_landmark_that_is_not_in_the_set_is_refused(datalist):
         load_datalist(datalist, views=[["T12", None]])
 
 
-def test_the_views_of_a_case_do_not_share_their_item(datalist):
-    first, second = load_datalist(datalist, folds=[1], views=[[None, None], ["L2", None]])
+def test_the_views_of_a_case_do_not_share_their_item(complete):
+    first, second = load_datalist(complete, folds=[1], views=[[None, None], ["L2", None]])
     first["id"] = "changed"
     assert second["id"] == "b1"
 
 
 def test_each_slice_comes_once_for_each_view(study, tmp_path):
     image = study.write_nifti(tmp_path / "a.nii.gz")
-    write_datalist([item("a1", image=str(image))], tmp_path / "list.json", "lumbar11")
+    case = item("a1", image=str(image), points_lps=ALL_POINTS)
+    write_datalist([case], tmp_path / "list.json", "lumbar11")
     items = load_datalist(tmp_path / "list.json", slices="all", views=[["L1", None], [None, "L2"]])
     pairs = [(one["slice_index"], one["view"]) for one in items]
     assert pairs == [(index, view) for index in range(5) for view in ((1, None), (None, 3))]
