@@ -68,6 +68,7 @@ def _add_markups(kinds: Any) -> None:
     kind = kinds.add_parser("markups", help="3D Slicer .mrk.json, one case folder each")
     kind.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="case folders")
     _add_output(kind, _convert_markups)
+    _add_patients(kind)
     _add_landmark_set(kind)
 
 
@@ -159,7 +160,9 @@ def _convert_markups(options: argparse.Namespace) -> int:
     from spine_monai.data import Conversion, datalist_from_markups
 
     registry = _registry(options)
-    items = datalist_from_markups(options.folders, registry, options.folds)
+    items = datalist_from_markups(
+        options.folders, registry, options.folds, subject_key=_key(options)
+    )
     return _finish(Conversion(registry, items=items), options)
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spine_monai.data.datalists import Item, is_point
-from spine_monai.data.folds import read_folds
-from spine_monai.data.placing import nearest_slice
+from spine_monai.data.folds import PUBLIC_KEY, read_folds
+from spine_monai.data.placing import nearest_slice, subject_of_study
 from spine_monai.geometry import LPS_FROM_RAS, apply_affine
 from spine_monai.landmarks import LandmarkRegistry
-from spine_monai.readers import StudyError, read_study
+from spine_monai.readers import StudyError, locate_study, read_study
 from spine_monai.readers.volumes import NIFTI_SUFFIXES
 
 MARKUPS_SUFFIX = ".mrk.json"
@@ -44,7 +44,10 @@ def read_markups(path: Path) -> dict[str, NDArray[np.float64] | None]:
 
 
 def datalist_from_markups(
-    folders: list[Path], registry: LandmarkRegistry, folds_file: Path | None = None
+    folders: list[Path],
+    registry: LandmarkRegistry,
+    folds_file: Path | None = None,
+    subject_key: bytes = PUBLIC_KEY,
 ) -> list[Item]:
     """Build datalist items from case folders with an image and its markups.
 
@@ -53,6 +56,7 @@ def datalist_from_markups(
             ``.mrk.json`` and the image beside it (a NIfTI file that is no mask, or DICOM).
         registry: landmarks that choose the slice; other labels are kept too.
         folds_file: CSV with the columns ``case`` and ``fold``.
+        subject_key: of the subjects' digests, for DICOM; see ``read_subject_key``.
 
     Returns:
         One item for each case, its image path absolute.
@@ -65,7 +69,8 @@ def datalist_from_markups(
         msg = f"folders must hold *{MARKUPS_SUFFIX} files: none in {[str(f) for f in folders]}."
         raise ValueError(msg)
     folds = read_folds(folds_file) if folds_file else {}
-    return [_item(path, registry, folds, folds_file) for path in markups]
+    items = [_item(path, registry, subject_key) for path in markups]
+    return [item | _fold_of(item["id"], folds, folds_file) for item in items]
 
 
 def _point_lps(
@@ -91,22 +96,24 @@ def _check_label(label: str, points: dict[str, Any], path: Path) -> None:
         raise ValueError(msg)
 
 
-def _item(
-    path: Path, registry: LandmarkRegistry, folds: dict[str, int], folds_file: Path | None
-) -> Item:
-    case = path.parent.name
-    points = read_markups(path)
-    image = _image_beside(path)
-    item: Item = {"id": case, "subject": case, "image": str(image.resolve())}
+def _fold_of(case: str, folds: dict[str, int], folds_file: Path | None) -> dict[str, int]:
     if folds_file and case not in folds:
         msg = f"{folds_file} must name a fold for each case: {case} is missing."
         raise ValueError(msg)
-    if case in folds:
-        item["fold"] = folds[case]
+    return {"fold": folds[case]} if case in folds else {}
+
+
+def _item(path: Path, registry: LandmarkRegistry, subject_key: bytes) -> Item:
+    case = path.parent.name
+    points = read_markups(path)
+    image = _image_beside(path)
+    slice_index = _nearest_slice(image, points, registry)
+    subject = subject_of_study(case, locate_study(image), subject_key)
+    item: Item = {"id": case, "subject": subject, "image": str(image.resolve())}
     mask = path.parent / "mask.nii.gz"
     if mask.is_file():
         item["mask"] = str(mask.resolve())
-    item["slice_index"] = _nearest_slice(image, points, registry)
+    item["slice_index"] = slice_index
     item["points_lps"] = {k: None if p is None else p.tolist() for k, p in points.items()}
     return item
 

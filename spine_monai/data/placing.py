@@ -64,7 +64,7 @@ def placed_item(
     points = dict.fromkeys(names) | {name: point.tolist() for name, point in points_lps.items()}
     return {
         "id": case,
-        "subject": _subject(case, located, conversion.subject_key),
+        "subject": subject_of_study(case, located, conversion.subject_key),
         "image": str(image.resolve()),
         **({"series_uid": series_uid} if series_uid else {}),
         "slice_index": nearest_slice(volume, np.stack(list(known.values()))),
@@ -79,7 +79,8 @@ def nearest_slice(volume: Volume, points_lps: NDArray[np.float64]) -> int:
     return int(np.clip(np.rint(slices.mean()), 0, image.shape[-1] - 1))
 
 
-def _subject(case: str, located: LocatedStudy, key: bytes) -> str:
+def subject_of_study(case: str, located: LocatedStudy, key: bytes) -> str:
+    """Return the patient of a DICOM study as a digest, of other files the case."""
     if located.series is None:
         return case
     with located.series.instances[0].open() as stream:

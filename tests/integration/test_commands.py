@@ -32,7 +32,8 @@ def test_markups_beside_dicom_become_a_datalist(run, annotated, tmp_path):
     assert (code, "2 cases" in said) == (0, True)
     items = json.loads(out.read_text())["training"]
     assert [item["id"] for item in items] == ["sub-a", "sub-b"]
-    assert items[0]["fold"] != items[1]["fold"]
+    assert items[0]["subject"] == items[1]["subject"]  # the same patient twice
+    assert items[0]["fold"] == items[1]["fold"]
     assert items[0]["slice_index"] == 2
     assert (out.parent / items[0]["image"]).resolve() == (annotated / "sub-a").resolve()
     assert set(items[0]["points_lps"]) == set(LUMBAR11.names)
