@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spine_monai.data import read_datalist, read_markups
 from spine_monai.data.markups import MARKUPS_SUFFIX
 from spine_monai.files import write_text, write_whole
-from spine_monai.landmarks import LandmarkRegistry, load_registry
+from spine_monai.landmarks import REGISTRIES, Landmark, LandmarkRegistry
 from spine_monai.metrics import CaseResult, summarize
 from spine_monai.writers.json import RESULT_FILE, points_lps_of, read_case
 
@@ -52,15 +52,20 @@ def evaluate(
     """
     records = _read_results(Path(results_dir))
     references = _read_references(Path(reference))
-    registry = load_registry(next(iter(records.values()))["landmark_set"])
+    registry = _registry_of(next(iter(records.values())))
     common = sorted(records.keys() & references.keys())
     if not common:
         msg = f"{results_dir} and {reference} must have cases in common: got {sorted(records)} and "
         msg += f"{sorted(references)}."
         raise ValueError(msg)
     results = [_case_result(records[case], references[case], registry) for case in common]
+    metrics = summarize(results, registry)
+    if not metrics["overall"]["n"]:
+        msg = f"{reference} must have points of {registry.name} in its cases: got none that the "
+        msg += "results look for."
+        raise ValueError(msg)
     evaluation = Evaluation(
-        summarize(results, registry),
+        metrics,
         results,
         registry,
         sorted(records.keys() - references.keys()),
@@ -69,6 +74,16 @@ def evaluate(
     if output_dir is not None:
         write_evaluation(evaluation, Path(output_dir))
     return evaluation
+
+
+def _registry_of(record: Mapping[str, Any]) -> LandmarkRegistry:
+    """The landmark set of a result; one of the user's own is known by its landmarks alone."""
+    name = record["landmark_set"]
+    if name in REGISTRIES:
+        return REGISTRIES[name]
+    return LandmarkRegistry(
+        name, tuple(Landmark(p["name"], p["kind"]) for p in record["landmarks"])
+    )
 
 
 def write_evaluation(evaluation: Evaluation, output_dir: Path) -> None:

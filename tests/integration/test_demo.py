@@ -172,6 +172,32 @@ def test_evaluate_names_cases_without_a_counterpart(demo, run, bundle, tmp_path)
     assert "no result for: sub-999" in said
 
 
+def test_evaluate_takes_results_of_a_landmark_set_of_ones_own(demo, run, bundle, tmp_path):
+    (tmp_path / "results").mkdir()
+    record = read_record(demo[0]) | {"landmark_set": "of my own"}
+    record["landmarks"] = record["landmarks"][:4]
+    folder = tmp_path / "results" / "sub-034"
+    folder.mkdir()
+    (folder / "landmarks.json").write_text(json.dumps(record))
+    reference = bundle / "sample" / "datalist.json"
+    code, said = run("evaluate", folder.parent, "--reference", reference, "--out", tmp_path / "out")
+    assert (code, "1 cases, 4 landmarks, 0 missed" in said) == (0, True)
+
+
+def test_evaluate_refuses_references_of_other_landmarks(demo, run, bundle, tmp_path):
+    content = json.loads((bundle / "sample" / "datalist.json").read_text())
+    points = content["testing"][0]["points_lps"]
+    content["testing"][0]["points_lps"] = {f"canal {name}": p for name, p in points.items()}
+    content["testing"][0]["image"] = str(bundle / "sample" / content["testing"][0]["image"])
+    (tmp_path / "datalist.json").write_text(json.dumps(content))
+    code, said = run(
+        "evaluate", demo[0], "--reference", tmp_path / "datalist.json", "--out", tmp_path / "out"
+    )
+    assert code == 2
+    assert "must have points of lumbar11 in its cases: got none" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluate_takes_a_folder_of_markups(demo, run, tmp_path):
     folder = tmp_path / "reference"
     folder.mkdir()
