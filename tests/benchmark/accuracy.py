@@ -108,8 +108,13 @@ def decode_arms(names: Sequence[str], work: Path, datalist: Path, jobs: int) -> 
     figures |= circumstances("make bench-accuracy DATA=<folder>", [])
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         running = [pool.submit(decode_arm, name, work, datalist) for name in names]
-        for future in running:
+        for name, future in zip(names, running, strict=True):
             rows, confidence = future.result()
+            for kind in ("rows", "cases"):  # a reading that is no longer made goes
+                own = {row for row in figures[kind] if row.split(": ")[0] == name}
+                figures[kind] = {
+                    r: v for r, v in figures[kind].items() if r not in own - rows.keys()
+                }
             for row, results in rows.items():
                 print_row(row, results)
                 figures["rows"][row] = summarize(results, LUMBAR11) | without_flagged(results)
