@@ -97,6 +97,18 @@ def config_of(bundle, name):
     return yaml.safe_load((bundle / "configs" / name).read_text())
 
 
+def evaluate_bundle(bundle, study, out, **values):
+    run(
+        run_id="evaluating",
+        config_file=str(bundle / "configs" / "inference.yaml"),
+        bundle_root=str(bundle),
+        logging_file=False,
+        dataset_dir=str(study),
+        output_dir=str(out),
+        **values,
+    )
+
+
 def run_stage(bundle, name, datalist, **values):
     run(
         run_id="training",
@@ -292,14 +304,7 @@ def test_the_shipped_weights_are_small_enough(bundle):
 
 
 def test_evaluating_gives_what_localize_gives_to_the_last_digit(bundle, demo_series, tmp_path):
-    run(
-        run_id="evaluating",
-        config_file=str(bundle / "configs" / "inference.yaml"),
-        bundle_root=str(bundle),
-        logging_file=False,
-        dataset_dir=str(demo_series),
-        output_dir=str(tmp_path / "monai"),
-    )
+    evaluate_bundle(bundle, demo_series, tmp_path / "monai")
     assert main(["localize", str(demo_series), "--out", str(tmp_path / "cli")]) == 0
     (ours,), (theirs,) = (
         list((tmp_path / door).glob("*/landmarks.json")) for door in ("cli", "monai")
@@ -309,13 +314,10 @@ def test_evaluating_gives_what_localize_gives_to_the_last_digit(bundle, demo_ser
 
 def test_the_papers_product_alone_is_one_override_away(bundle, demo_series, tmp_path, monkeypatch):
     monkeypatch.setattr("spine_monai.joint.JointFusion.decode", None)
-    run(
-        run_id="evaluating",
-        config_file=str(bundle / "configs" / "inference.yaml"),
-        bundle_root=str(bundle),
-        logging_file=False,
-        dataset_dir=str(demo_series),
-        output_dir=str(tmp_path),
+    evaluate_bundle(
+        bundle,
+        demo_series,
+        tmp_path,
         **{"postprocessing::transforms::0::fusion": "$@fusion.fusion"},
     )
     (file,) = tmp_path.glob("*/landmarks.json")
@@ -343,14 +345,7 @@ def test_held_out_cases_are_measured_on_the_annotated_slice_where_that_is_asked(
 
 def test_evaluating_fails_when_a_case_fails(bundle, tmp_path):
     with pytest.raises(RuntimeError) as caught:
-        run(
-            run_id="evaluating",
-            config_file=str(bundle / "configs" / "inference.yaml"),
-            bundle_root=str(bundle),
-            logging_file=False,
-            dataset_dir=str(tmp_path),
-            output_dir=str(tmp_path / "out"),
-        )
+        evaluate_bundle(bundle, tmp_path, tmp_path / "out")
     assert "1 of 1 cases failed" in str(root_cause(caught.value))
 
 
@@ -542,15 +537,7 @@ def test_a_record_says_what_was_reported_and_is_done_again_with_another_set(
     bundle, demo_series, tmp_path
 ):
     for reported in (LUMBAR11, LUMBAR13):
-        run(
-            run_id="evaluating",
-            config_file=str(bundle / "configs" / "inference.yaml"),
-            bundle_root=str(bundle),
-            logging_file=False,
-            dataset_dir=str(demo_series),
-            output_dir=str(tmp_path),
-            reported_set=reported.name,
-        )
+        evaluate_bundle(bundle, demo_series, tmp_path, reported_set=reported.name)
         (file,) = tmp_path.glob("*/landmarks.json")
         record = json.loads(file.read_text())
         assert record["options"]["reported_set"] == reported.name
