@@ -13,7 +13,7 @@ import argparse
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -103,18 +103,15 @@ def parse() -> argparse.Namespace:
 
 
 def decode_arms(names: Sequence[str], work: Path, datalist: Path, jobs: int) -> None:
-    """Decode the arms whose predictions are complete; write their rows beside the others'."""
+    """Decode the arms whose predictions are complete; write their rows, and leave the others'."""
     figures = json.loads(OUTPUT.read_text()) if OUTPUT.is_file() else {"rows": {}, "cases": {}}
     figures |= circumstances("make bench-accuracy DATA=<folder>", [])
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         running = [pool.submit(decode_arm, name, work, datalist) for name in names]
         for name, future in zip(names, running, strict=True):
             rows, confidence = future.result()
-            for kind in ("rows", "cases"):  # a reading that is no longer made goes
-                own = {row for row in figures[kind] if row.split(": ")[0] == name}
-                figures[kind] = {
-                    r: v for r, v in figures[kind].items() if r not in own - rows.keys()
-                }
+            if rows:
+                drop_rows(figures, name, rows)
             for row, results in rows.items():
                 print_row(row, results)
                 figures["rows"][row] = summarize(results, LUMBAR11) | without_flagged(results)
@@ -124,6 +121,13 @@ def decode_arms(names: Sequence[str], work: Path, datalist: Path, jobs: int) -> 
             figures |= {"confidence": confidence} if confidence else {}
     figures["differences"] = differences(figures["cases"])
     write_text(OUTPUT, json.dumps(figures, indent=1) + "\n")
+
+
+def drop_rows(figures: dict[str, Any], arm: str, made: Collection[str]) -> None:
+    """Drop an arm's rows and cases that are no longer made."""
+    for kind in ("rows", "cases"):
+        gone = {row for row in figures[kind] if row.split(": ")[0] == arm} - set(made)
+        figures[kind] = {row: value for row, value in figures[kind].items() if row not in gone}
 
 
 def decode_arm(

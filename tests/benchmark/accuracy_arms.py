@@ -98,6 +98,7 @@ PAPER = {
 SHORT = {"heatmap": {"epochs": COMMON_EPOCHS}}
 SHORT_COORDINATES = {"coordinates": {"epochs": 170}}
 REMAPPED = {"remapped_share": 0.15, "inverted_share": 0.1}
+SHARP = {"heatmap": {"target_sigma_px": 1.0}}
 SMALLER = {
     "coordinates": {
         "coordinates_width": 0.5,
@@ -115,7 +116,7 @@ ARMS = {
         values=dict.fromkeys(BOTH, REMAPPED),
     ),
     "other_contrasts": Arm(
-        "the default trained on one in ten remapped or inverted", BOTH, "other_contrasts"
+        "targets of 1 px, one image in ten remapped or inverted", BOTH, "other_contrasts", SHARP
     ),
     BASE: Arm(
         "the default with a third of the steps for the coordinates", BOTH, values=SHORT_COORDINATES

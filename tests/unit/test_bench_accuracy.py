@@ -1,6 +1,8 @@
 """The accuracy benchmark: what it trains, in which order, and what travels of its predictions."""
 
 import importlib
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +183,24 @@ def test_the_sigma_of_an_image_is_what_its_coordinates_are_off_by(bench, shift_m
     item = spine([(20.0, 20.0), (50.0, 30.0), (90.0, 40.0)])
     item["predicted_ij"] = item["predicted_ij"] + shift_mm / item["spacing_mm"] / 2**0.5
     assert bench("decoders").likeliest_sigma_mm(item) == expected
+
+
+def test_rows_stay_whose_predictions_are_not_here(bench, tmp_path, monkeypatch):
+    accuracy = bench("accuracy")
+    output = tmp_path / "accuracy.json"
+    kept = {"rows": {"tta: chain": {"n": 308}}, "cases": {}}
+    output.write_text(json.dumps(kept))
+    (tmp_path / "datalist.json").write_text('{"training": []}')
+    monkeypatch.setattr(accuracy, "OUTPUT", output)
+    monkeypatch.setattr(accuracy, "ProcessPoolExecutor", lambda jobs, _: ThreadPoolExecutor(jobs))
+    monkeypatch.setattr(accuracy, "decode_arm", lambda *_: ({}, {}))
+    accuracy.decode_arms(["tta"], tmp_path, tmp_path / "datalist.json", 1)
+    assert json.loads(output.read_text())["rows"] == kept["rows"]
+
+
+def test_rows_go_that_are_no_longer_made(bench):
+    accuracy = bench("accuracy")
+    rows = {"a: chain": 1, "a: peak": 2, "ab: peak": 3}
+    figures = {"rows": dict(rows), "cases": dict(rows)}
+    accuracy.drop_rows(figures, "a", ["a: chain"])
+    assert figures["rows"] == figures["cases"] == {"a: chain": 1, "ab: peak": 3}
