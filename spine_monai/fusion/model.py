@@ -26,6 +26,7 @@ from spine_monai.fusion.windows import is_resolved, most_px
 from spine_monai.landmarks import HIT_RADIUS_MM
 
 WINDOW_SIGMAS = 3.0
+LEAST_WINDOW_MM = 10.8  # doubt about a narrow peak lies beside it
 
 
 class FusionModel(nn.Module):
@@ -34,8 +35,8 @@ class FusionModel(nn.Module):
     Args:
         num_landmarks: N.
         prior_sigma_mm: given value to start from, in mm.
-        target_sigma_mm: standard deviation of the heatmap network's peaks, in mm; three of them
-            make the window of the covariance.
+        target_sigma_mm: standard deviation of the heatmap network's peaks, in mm; three of them,
+            and no less than 10.8 mm, make the window of the covariance.
 
     Weights: ``prior_sigma_mm`` (N, 2), ``temperature``, ``background_floor``, and
     ``conformal_quantile``, which scales the radius and is NaN until it is fitted.
@@ -118,7 +119,7 @@ class FusionModel(nn.Module):
             spacing_mm: (B, 2) spacing of the grid.
             log_mass: (B, N) as ``log_masses`` gives it.
         """
-        wide_mm = WINDOW_SIGMAS * self.target_sigma_mm
+        wide_mm = max(WINDOW_SIGMAS * self.target_sigma_mm, LEAST_WINDOW_MM)
         rows, columns = most_px(max(HIT_RADIUS_MM, wide_mm), spacing_mm)
         centres_ij = points_ij.nan_to_num(0.0).round().long()
         window = window_about(product, centres_ij, (rows + 1, columns + 1))

@@ -257,6 +257,15 @@ def test_the_covariance_sees_only_three_target_sigmas():
     torch.testing.assert_close(both.covariance_mm2, alone.covariance_mm2, atol=1e-2, rtol=0)
 
 
+def test_the_covariance_sees_the_doubt_beside_a_narrow_peak():
+    spacing_mm = torch.tensor([[0.8, 1.5]])
+    peaks = [gaussian_logits(p, torch.eye(2), spacing_mm) for p in ([12.0, 8.0], [12.0, 13.0])]
+    case = torch.maximum(*peaks), torch.tensor([[[12.0, 8.0]]]), spacing_mm
+    wide, narrow = (model_without_floor(target_sigma_mm=s).decode(*case) for s in (3.6, 1.2))
+    assert narrow.covariance_mm2[0, 0, 1, 1] > 5
+    torch.testing.assert_close(narrow.covariance_mm2, wide.covariance_mm2)
+
+
 def test_the_radius_of_a_round_gaussian_is_the_chi_squared_quantile():
     covariance = torch.stack([9.0 * torch.eye(2), torch.eye(2)]).double()
     radius = credible_radius_mm(covariance)

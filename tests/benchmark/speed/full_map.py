@@ -16,7 +16,7 @@ from spine_monai.fusion import FusedPoints, FusionModel
 from spine_monai.heatmaps import decode_argmax, refine_log_taylor
 from spine_monai.joint import RIVAL_MM, JointFusion
 
-CLIMB_MM, HIT_MM, WINDOW_SIGMAS = 5.0, 8.0, 3.0
+CLIMB_MM, HIT_MM, WINDOW_SIGMAS, LEAST_WINDOW_MM = 5.0, 8.0, 3.0, 10.8
 
 
 @torch.no_grad()
@@ -132,7 +132,8 @@ def _judge(model: FusionModel, log_map: Tensor, points_ij: Tensor, spacing: Tens
     offsets = (torch.stack(grid, -1) - points_ij[:, :, None, None]) * spacing[:, None, None, None]
     squares = offsets.square().sum(-1)
     confidence = (belief * (squares <= HIT_MM**2)).sum((-2, -1))
-    near = (belief * (squares <= (WINDOW_SIGMAS * model.target_sigma_mm) ** 2)).double()
+    wide_mm = max(WINDOW_SIGMAS * model.target_sigma_mm, LEAST_WINDOW_MM)
+    near = (belief * (squares <= wide_mm**2)).double()
     near = near / near.sum((-2, -1), keepdim=True)
     positions = torch.stack(grid, -1).double() * spacing[0].double()
     mean = torch.einsum("bnhw,hwi->bni", near, positions)
