@@ -98,7 +98,7 @@ PAPER = {
 SHORT = {"heatmap": {"epochs": COMMON_EPOCHS}}
 SHORT_COORDINATES = {"coordinates": {"epochs": 170}}
 REMAPPED = {"remapped_share": 0.15, "inverted_share": 0.1}
-SHARP = {"heatmap": {"target_sigma_px": 1.0}}
+SHARP = {"heatmap": {"target_sigma_px": 1.0, "remapped_share": 0.06, "inverted_share": 0.04}}
 SMALLER = {
     "coordinates": {
         "coordinates_width": 0.5,
@@ -107,7 +107,7 @@ SMALLER = {
     }
 }
 BASE = "shorter_coordinates"  # gives other arms the network that they do not train
-OWN_WINDOWS = ("other_contrasts", "remapped", "paper", BASE)  # placed by their own coordinates
+OWN_WINDOWS = ("sharp", "remapped", "paper", BASE)  # placed by their own coordinates
 ARMS = {
     "default": Arm("window of 307 x 230 mm at one scale, DynUNet", BOTH),
     "remapped": Arm(
@@ -115,8 +115,15 @@ ARMS = {
         BOTH,
         values=dict.fromkeys(BOTH, REMAPPED),
     ),
+    "sharp": Arm(
+        "the default, heatmaps on targets of 1 px, one image in ten remapped or inverted",
+        BOTH,
+        values=SHARP,
+    ),
     "other_contrasts": Arm(
-        "targets of 1 px, one image in ten remapped or inverted", BOTH, "other_contrasts", SHARP
+        "coordinates of the default trained on one in ten remapped or inverted",
+        ("coordinates",),
+        "other_contrasts",
     ),
     BASE: Arm(
         "the default with a third of the steps for the coordinates", BOTH, values=SHORT_COORDINATES
