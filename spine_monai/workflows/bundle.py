@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from spine_monai.files import sha256_of_file
 BUNDLE_NAME = "spine_landmarks"
 BUNDLE_VARIABLE = "SPINE_MONAI_BUNDLE"
 WEIGHTS = ("model.pt", "model_coordinates.pt", "fusion.pt")
+WEIGHTS_IDS = ("heatmap_weights", "coordinates_weights", "fusion_weights")  # in inference.yaml
 
 
 def find_bundle(bundle: str | Path | None = None) -> Path:
@@ -35,22 +37,30 @@ def find_bundle(bundle: str | Path | None = None) -> Path:
     return check_bundle_root(checkout if checkout.is_dir() else installed)
 
 
-def describe_bundle(bundle: Path) -> dict[str, Any]:
+def describe_bundle(bundle: Path, weights: Sequence[str | Path] = ()) -> dict[str, Any]:
     """Return name, version and digests: what tells one bundle's results from another's.
+
+    Args:
+        bundle: folder of the bundle.
+        weights: what is loaded in the place of ``WEIGHTS``, in their order; the bundle's own if
+            none are given.
 
     Raises:
         ValueError: a weights file is missing.
     """
+    loaded = [Path(file) for file in weights] or [bundle / "models" / name for name in WEIGHTS]
+    files = dict(zip(WEIGHTS, loaded, strict=True))
     metadata = yaml.safe_load((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    missing = [name for name in WEIGHTS if not (bundle / "models" / name).is_file()]
+    missing = [file for file in loaded if not file.is_file()]
     if missing:
-        msg = f"{bundle / 'models'} must hold {', '.join(WEIGHTS)}: {', '.join(missing)} missing. "
+        names = ", ".join(file.name for file in missing)
+        msg = f"{missing[0].parent} must hold {', '.join(WEIGHTS)}: {names} missing. "
         msg += "Train them with `spine-monai train`, or name a complete bundle with --bundle."
         raise ValueError(msg)
     return {
         "name": metadata.get("name", BUNDLE_NAME),
         "version": metadata["version"],
-        "weights_sha256": {n: sha256_of_file(bundle / "models" / n) for n in WEIGHTS},
+        "weights_sha256": {name: sha256_of_file(file) for name, file in files.items()},
         "config_sha256": sha256_of_file(bundle / "configs" / "inference.yaml"),
     }
 
@@ -80,3 +90,9 @@ def parse_config(bundle: Path, file: str, **values: Any) -> Any:
             raise ValueError(msg)
         parser[name] = value
     return parser
+
+
+def describe_config(config: Any) -> dict[str, Any]:
+    """Describe the bundle of a parsed ``inference.yaml``, with the weights that it loads."""
+    weights = [config.get_parsed_content(name) for name in WEIGHTS_IDS]
+    return describe_bundle(Path(config["bundle_root"]), weights)

@@ -131,8 +131,9 @@ def localize_dataset(
         output_dir: folder for the results.
         bundle_root: the bundle that the evaluator was made from.
         formats: kinds of files to write.
-        **options: ``overwrite``, ``num_workers`` (threads that read ahead), and ``result_options``,
-            the values that change results.
+        **options: ``overwrite``, ``num_workers`` (threads that read ahead), ``weights`` (the files
+            of both networks and the fusion, if not the bundle's own), and ``result_options``, the
+            values that change results.
 
     Returns:
         What happened to each case.
@@ -145,7 +146,7 @@ def localize_dataset(
     job = Job(
         Path(output_dir),
         check_formats(formats),
-        describe_bundle(Path(bundle_root)),
+        describe_bundle(Path(bundle_root), options.get("weights", ())),
         options.get("result_options", {}),
         bool(options.get("overwrite", False)),
     )

@@ -9,7 +9,7 @@ from monai.data import DataLoader
 from monai.engines import EnsembleEvaluator
 
 from spine_monai.files import sha256_of_file
-from spine_monai.workflows.bundle import describe_bundle, parse_config
+from spine_monai.workflows.bundle import describe_config, parse_config
 from spine_monai.workflows.job import Job
 from spine_monai.workflows.outputs import DEFAULT_FORMATS, check_formats
 from spine_monai.workflows.slice_choice import Item, Predict
@@ -89,7 +89,7 @@ class Recipe:
                 "model_sha256": sha256_of_file(self.model),
             }
         overwrite = bool(parser.get_parsed_content("overwrite"))
-        bundle = describe_bundle(self.bundle)
+        bundle = describe_config(parser)
         return Job(self.output_dir, check_formats(self.formats), bundle, options, overwrite)
 
     def predict(self, parser: Any) -> Predict:

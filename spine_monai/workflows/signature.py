@@ -13,7 +13,7 @@ from typing import Any
 from spine_monai import __version__
 from spine_monai.fusion.windows import FINEST_MM
 from spine_monai.landmarks import load_registry
-from spine_monai.workflows.bundle import describe_bundle
+from spine_monai.workflows.bundle import describe_config
 
 SIGNATURE_KEY = "spine_monai"
 FORMAT, FORMAT_VERSION = "spine_monai.exported", 1
@@ -43,7 +43,7 @@ def signature_of(config: Any) -> dict[str, Any]:
     Raises:
         ValueError: a weights file is missing.
     """
-    bundle = describe_bundle(Path(config["bundle_root"]))
+    bundle = describe_config(config)
     is_coarse_to_fine = config["iteration"] is not None
     sizes = {name: config[name] if is_coarse_to_fine else None for name in IDENTITY[-2:]}
     return {

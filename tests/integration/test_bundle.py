@@ -16,8 +16,10 @@ from monai.bundle import ConfigParser, ConfigWorkflow, run, verify_metadata, ver
 from spine_monai.cli import main
 from spine_monai.data import write_datalist
 from spine_monai.data.synthetic import make_study
+from spine_monai.files import sha256_of_file
 from spine_monai.landmarks import LUMBAR11, LUMBAR13
 from spine_monai.networks import precision, save_weights
+from spine_monai.workflows import localize
 from spine_monai.workflows.bundle import parse_config
 from spine_monai.workflows.causes import root_cause
 from spine_monai.workflows.stages import prepare_bundle, train
@@ -310,6 +312,26 @@ def test_evaluating_gives_what_localize_gives_to_the_last_digit(bundle, demo_ser
         list((tmp_path / door).glob("*/landmarks.json")) for door in ("cli", "monai")
     )
     assert ours.read_text() == theirs.read_text()
+
+
+@pytest.mark.parametrize("door", ["monai", "python"])
+def test_other_weights_are_named_in_the_record_and_looked_with_again(
+    bundle, demo_series, tmp_path, door
+):
+    doors = {
+        "monai": evaluate_bundle,
+        "python": lambda _, study, out, **own: localize([study], out, **own),
+    }
+    other = tmp_path / "other.pt"
+    state = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    torch.save({name: value * 0.99 for name, value in state.items()}, other)
+    digests = []
+    for values in ({}, {"heatmap_weights": str(other)}):
+        doors[door](bundle, demo_series, tmp_path / "out", **values)
+        (file,) = (tmp_path / "out").glob("*/landmarks.json")
+        digests.append(json.loads(file.read_text())["bundle"]["weights_sha256"])
+    assert digests[1] == digests[0] | {"model.pt": sha256_of_file(other)}
+    assert digests[0]["model.pt"] == sha256_of_file(bundle / "models" / "model.pt")
 
 
 def test_the_papers_product_alone_is_one_override_away(bundle, demo_series, tmp_path, monkeypatch):
