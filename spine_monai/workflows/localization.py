@@ -195,10 +195,10 @@ def _recipe(
     values: dict[str, Any],
 ) -> Recipe:
     """Check what can be checked without any work."""
-    root = find_bundle(bundle)
-    describe_bundle(root)
     file = None if model is None else Path(model)
-    return Recipe(root, Path(output_dir), check_formats(formats), values, backend, file)
+    return Recipe(
+        find_bundle(bundle), Path(output_dir), check_formats(formats), values, backend, file
+    )
 
 
 def _with_device(values: dict[str, Any], device: str | None) -> dict[str, Any]:

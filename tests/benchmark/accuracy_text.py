@@ -27,7 +27,7 @@ it gains on other contrasts stays (below, Rewritten images; docs/decisions/0019)
 HRNet's heatmaps are worse by themselves than the U-Net's of the common protocol; by the chain they are as good within 8 mm, and coarser below. Targets that sharpen (`adaptive`) gain nothing in so few steps. Of the ways to
 train the U-Net numerical coordinate regression (`dsnt`) is the worst by itself: the mean of a map that shows two levels lies between them, and its maps' peaks are little better; by the chain, which weighs those peaks, it reaches the best row's figure within 8 mm, and is coarser below. The paper's second form of the Gaussian
 and targets of 5 px do as well within 8 mm as the default's 3 px; the broad ones are coarser (median 1.6 against 1.2 mm). Targets of 1 px (`narrow`) find as many within 8 mm, and find them more exactly (0.8 mm);
-their product with a learned sigma does as well as their chain (304 and 303 of 308), with 3 px it has 297: a narrow peak is not pulled along by a Gaussian that is off, it is kept or left (docs/decisions/0020).
+their product with a learned sigma does as well as their chain (304 and 303 of 308); with 3 px it has 297 (docs/decisions/0020).
 
 What the ablations say: seven training subjects give heatmaps that are right at three of four landmarks, and the chain makes 296 of 308 of it; with 14 it has 303, with 21 (`narrow_window`) 304. What the chain knows of spines replaces what the networks have not seen. Without equalization of grey values the heatmaps lose four points,
 no more than chance. Without augmentation the heatmaps find as many landmarks within 8 mm, but half as exactly (median 2.2 against 1.2 mm), and the chain does worse

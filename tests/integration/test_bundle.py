@@ -334,6 +334,17 @@ def test_other_weights_are_named_in_the_record_and_looked_with_again(
     assert digests[0]["model.pt"] == sha256_of_file(bundle / "models" / "model.pt")
 
 
+def test_a_bundle_without_weights_is_refused_unless_they_are_given(bundle, demo_series, tmp_path):
+    bare, models = tmp_path / "bare", bundle / "models"
+    prepare_bundle(bundle, bare)
+    with pytest.raises(ValueError, match=r"bare/models must hold .*: model.pt, .* missing"):
+        localize([demo_series], tmp_path / "out", bundle=bare)
+    given = {"heatmap_weights": "model.pt", "coordinates_weights": "model_coordinates.pt"}
+    given = {name: str(models / file) for name, file in given.items()}
+    given["fusion_weights"] = str(models / "fusion.pt")
+    assert localize([demo_series], tmp_path / "out", bundle=bare, **given).cases[0].status == "done"
+
+
 def test_the_papers_product_alone_is_one_override_away(bundle, demo_series, tmp_path, monkeypatch):
     monkeypatch.setattr("spine_monai.joint.JointFusion.decode", None)
     evaluate_bundle(
