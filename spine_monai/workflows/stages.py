@@ -74,9 +74,8 @@ def train(
             root, f"train_{network}.yaml", given | _on_all_folds(root, network, folds, exclude)
         )
     run_stage(root, FUSION_FILE, given | {"exclude": list(exclude)})
-    words = f"spine-monai train --datalist {Path(datalist).name} --out DIR"
-    words += " --exclude " + " ".join(exclude) if exclude else ""
-    metrics = circumstances(words, exclude) | measure_arms(root, datalist)
+    command = _command(datalist, variant, bundle, exclude, values)
+    metrics = circumstances(command, exclude) | measure_arms(root, datalist)
     write_text(root / METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
     write_card(root, metrics, exclude)
     return metrics
@@ -156,6 +155,23 @@ def _on_all_folds(
         "exclude": list(exclude),
         "output_dir": str(bundle / "runs" / network / "all-folds"),
     }
+
+
+def _command(
+    datalist: str | Path,
+    variant: str | Path | None,
+    bundle: str | Path | None,
+    exclude: Sequence[str],
+    values: Mapping[str, Any],
+) -> str:
+    """Name what trains a bundle again, by the files' names alone."""
+    files = {"--datalist": datalist, "--out": "DIR", "--variant": variant, "--bundle": bundle}
+    words = [f"{option} {Path(file).name}" for option, file in files.items() if file]
+    words += [" ".join(["--exclude", *exclude])] if exclude else []
+    changed = [f"{name}={value}" for name, value in values.items()]
+    return " ".join(["spine-monai train", *words]) + (
+        f", with {', '.join(changed)}" * bool(changed)
+    )
 
 
 def circumstances(command: str, exclude: Sequence[str]) -> dict[str, Any]:

@@ -408,6 +408,8 @@ def test_a_trained_bundle_tells_of_itself_and_not_of_the_shipped_one(trained, bu
     fused = json.loads((trained / "metrics.json").read_text())["fused"]["overall"]
     for said in (own["version"], "Not for clinical use", f"{fused['mre_mm']:.2f} mm", "case-0"):
         assert said in card
+    command = "spine-monai train --datalist datalist.json --out DIR --variant tiny.yaml"
+    assert f"`{command} --exclude case-0`" in card
     assert not set(re.findall(r"\b[0-9a-f]{64}\b", card))
 
 
