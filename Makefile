@@ -54,8 +54,8 @@ check: $(READY)  ## lint, format, types, spelling, layers
 bench-accuracy: $(READY)  ## cross-validate every method on DATA (hours); then tables and pictures
 	$(BIN)/python tests/benchmark/accuracy.py --data $(DATA) $(if $(ARMS),--arms $(ARMS)) \
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(PREDICTIONS),--predictions $(PREDICTIONS))
-	$(BIN)/python tests/benchmark/cost.py
-	$(BIN)/python tests/benchmark/robustness.py
+	$(if $(PREDICTIONS),,$(BIN)/python tests/benchmark/cost.py)  # kept predictions have no networks
+	$(if $(PREDICTIONS),,$(BIN)/python tests/benchmark/robustness.py)
 	$(BIN)/python tests/benchmark/accuracy_page.py
 
 bench-speed: $(PEERS)  ## measure the speed of everything, on an idle machine (half an hour)

@@ -3,10 +3,12 @@
     make bench-accuracy DATA=<folder of case folders with cases.csv> [ARMS="default scn"] [JOBS=2]
 
 Networks are trained once for each fold and kept under --work, so an interrupted run goes on, and a
-second run only decodes. `--predictions docs/benchmarks/predictions` begins with those that are kept
-there, of the 28 subjects that the page names. Writes docs/benchmarks/accuracy.json, where rows of
-arms that are not named stay as they are; tests/benchmark/accuracy_page.py makes the tables and
-pictures from it and from the kept predictions.
+second run only decodes. The coordinates that place an arm's windows are trained with it; `paper`,
+at full size, only where there is a GPU or it is named. `--predictions docs/benchmarks/predictions`
+begins with those that are kept there, of the 28 subjects that the page names. Writes
+docs/benchmarks/accuracy.json, where rows of arms that are not named stay as they are;
+tests/benchmark/accuracy_page.py makes the tables and pictures from it and from the kept
+predictions.
 """
 
 import argparse
@@ -25,10 +27,13 @@ import numpy as np
 import torch
 from accuracy_arms import (
     ARMS,
+    AUGMENTED,
     AVERAGED,
-    BASE,
     BOTH,
+    UNTRAINED,
+    Arm,
     differs_in_one_thing,
+    placed_by,
     prepare_arms,
     train_arms,
 )
@@ -50,8 +55,6 @@ from spine_monai.workflows.stages import circumstances
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "accuracy.json"
-AUGMENTED = "tta"  # rows of AUGMENTED_ARM's networks on turned and scaled windows
-AUGMENTED_ARM = "narrow_window"
 FLAGGED = ("sub-018", "sub-050", "sub-107", "sub-141", "sub-166", "sub-177", "sub-241")
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 
@@ -76,16 +79,17 @@ def main() -> None:
         train_arms(options.arms, options.work, datalist, options.jobs, **values)
     if not options.train_only:
         predict_augmented(options.work, datalist)
-        names = [*options.arms, *AVERAGED, AUGMENTED]
+        names = [*options.arms, *UNTRAINED]
         decode_arms(names, options.work, datalist, options.jobs)
 
 
 def predict_augmented(work: Path, datalist: Path) -> None:
     """Store an arm's predictions averaged over turned and scaled windows, where it has networks."""
-    values = dict(ARMS[AUGMENTED_ARM].values["heatmap"])
-    values["coordinates_dir"] = str(work / BASE / "predictions" / "coordinates")
-    for fold in sorted({item["fold"] for item in read_datalist(datalist)}):
-        augmented.predict(work / AUGMENTED_ARM, datalist, work / AUGMENTED, fold, **values)
+    for name, arm in AUGMENTED.items():
+        values = dict(ARMS[arm].values["heatmap"])
+        values["coordinates_dir"] = str(work / placed_by(arm) / "predictions" / "coordinates")
+        for fold in sorted({item["fold"] for item in read_datalist(datalist)}):
+            augmented.predict(work / arm, datalist, work / name, fold, **values)
 
 
 def parse() -> argparse.Namespace:
@@ -93,7 +97,8 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--work", type=Path, default=ROOT / "bench_output")
-    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS))
+    affordable = [name for name in ARMS if name != "paper" or torch.cuda.is_available()]
+    parser.add_argument("--arms", nargs="*", default=affordable, choices=list(ARMS))
     parser.add_argument("--jobs", type=int, default=1, help="trainings or decodings at a time")
     parser.add_argument("--predictions", type=Path, help="kept ones to begin with; see packing.py")
     parser.add_argument("--precision", help="of the trainings, where bfloat16 is emulated: float32")
@@ -120,6 +125,7 @@ def decode_arms(names: Sequence[str], work: Path, datalist: Path, jobs: int) -> 
                 }
             figures |= {"confidence": confidence} if confidence else {}
     figures["differences"] = differences(figures["cases"])
+    figures["gains"] = gains(figures["cases"])
     write_text(OUTPUT, json.dumps(figures, indent=1) + "\n")
 
 
@@ -204,31 +210,28 @@ def items_of(name: str, work: Path, subjects: set[str]) -> list[dict[str, Any]]:
 
 
 def folders_of(bundle: Path) -> dict[str, Path]:
-    """Return where an arm's predictions lie; what it did not train is that of ``BASE``."""
-    base = bundle.parent / BASE / "predictions"
-    own = {network: bundle / "predictions" / network for network in BOTH}
-    return {n: own[n] if n in trained_by(bundle.name) else base / n for n in BOTH}
+    """Return where an arm's predictions lie; what it did not train is another arm's."""
+    arm = row_arm(bundle.name)
+    givers = {n: bundle.name if n in arm.networks else arm.other for n in BOTH}
+    return {n: bundle.parent / giver / "predictions" / n for n, giver in givers.items()}
 
 
-def trained_by(name: str) -> tuple[str, ...]:
-    """Return the networks whose predictions an arm has."""
-    if name == AUGMENTED:
-        return ("heatmap",)
-    return BOTH if name in AVERAGED else ARMS[name].networks
+def row_arm(name: str) -> Arm:
+    """Return an arm, trained or not."""
+    return ARMS[name] if name in ARMS else UNTRAINED[name]
 
 
 def average(name: str, work: Path) -> None:
-    """Write the mean outputs of several arms' networks, fold by fold, where all are there."""
-    for network in BOTH:
-        first, *others = (work / member / "predictions" / network for member in AVERAGED[name])
-        for file in sorted(first.glob("fold-*.npz")):
-            if not all((folder / file.name).is_file() for folder in others):
-                continue
-            parts = [dict(np.load(folder / file.name)) for folder in (first, *others)]
-            mean = np.mean([part["outputs"].astype(np.float32) for part in parts], 0)
-            target = work / name / "predictions" / network / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(target, **parts[0] | {"outputs": mean.astype(np.float16)})
+    """Write the mean heatmaps of several arms' networks, fold by fold, where all are there."""
+    first, *others = (work / member / "predictions" / "heatmap" for member in AVERAGED[name])
+    for file in sorted(first.glob("fold-*.npz")):
+        if not all((folder / file.name).is_file() for folder in others):
+            continue
+        parts = [dict(np.load(folder / file.name)) for folder in (first, *others)]
+        mean = np.mean([part["outputs"].astype(np.float32) for part in parts], 0)
+        target = work / name / "predictions" / "heatmap" / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(target, **parts[0] | {"outputs": mean.astype(np.float16)})
 
 
 def fit_arm(bundle: Path, held_out: set[str]) -> JointFusion:
@@ -241,7 +244,7 @@ def fit_arm(bundle: Path, held_out: set[str]) -> JointFusion:
 
 def decoders_of(name: str, others: Sequence[Item]) -> dict[str, Decoder]:
     """Return the rows that an arm gives, where something is fitted on items of other folds."""
-    networks = trained_by(name)
+    networks = row_arm(name).networks
     rows: dict[str, Decoder] = {}
     if "coordinates" in networks:
         rows[f"{name}: coordinates"] = decoders.coordinates
@@ -276,11 +279,11 @@ def without_flagged(results: Sequence[CaseResult]) -> dict[str, Any]:
 
 def differences(cases: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
     """Share within 8 mm of one row minus another's, with its interval over subjects."""
-    product, without = "default: product, learned sigma", "default: chain without coordinates"
     pairs = {
-        "product - heatmap": (product, "default: heatmap"),
-        "chain - heatmap": ("default: chain", "default: heatmap"),
-        "chain - chain without coordinates": ("default: chain", without),
+        "default: chain - chain without coordinates": (
+            "default: chain",
+            "default: chain without coordinates",
+        ),
         "default - narrow window (heatmap)": ("default: heatmap", "narrow_window: heatmap"),
         "default - narrow window (chain)": ("default: chain", "narrow_window: chain"),
         "default - whole image (heatmap)": ("default: heatmap", "whole_image: heatmap"),
@@ -297,6 +300,19 @@ def differences(cases: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any
         title: paired_difference(cases[first], cases[second])
         for title, (first, second) in pairs.items()
         if first in cases and second in cases
+    }
+
+
+def gains(cases: Mapping[str, Mapping[str, list[float]]]) -> dict[str, dict[str, Any]]:
+    """What the product and the chain add to each arm's heatmaps, with intervals over subjects."""
+    rows = {"product": "product, learned sigma", "chain": "chain"}
+    return {
+        name: {
+            title: paired_difference(cases[f"{name}: {row}"], cases[f"{name}: heatmap"])
+            for title, row in rows.items()
+        }
+        for name in (*ARMS, *UNTRAINED)
+        if f"{name}: heatmap" in cases
     }
 
 

@@ -5,7 +5,7 @@ network is shown windows that coordinates place, so it waits for those of its fo
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from spine_monai.data import read_datalist
 from spine_monai.heatmaps import paper_amplitude
@@ -23,6 +24,7 @@ from spine_monai.workflows.stages import hold_out, prediction_file, prepare_bund
 logger = logging.getLogger("spine_monai.bench")
 
 BOTH = ("coordinates", "heatmap")
+BASE = "shorter_coordinates"  # gives most arms the network that they do not train
 CENTRED = {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": "@window_size"}
 STRETCHED = {"_target_": "ScaleIntensityd", "keys": "image"}
 COMMON_EPOCHS = 80  # of heatmap networks on three folds; fewer folds get more
@@ -36,10 +38,11 @@ class Arm:
 
     Args:
         title: what it is called in the tables.
-        networks: that it trains; the other one's predictions are those of ``BASE``.
+        networks: that it trains; the other one's predictions are those of another arm.
         variant: overlay of the bundle.
         values: ids of the workflow files that it changes, by network.
         folds: of the three others, how many it trains on.
+        other: arm that gives the network that it does not train, and so places the windows.
     """
 
     title: str
@@ -47,6 +50,7 @@ class Arm:
     variant: str | None = None
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     folds: int = 3
+    other: str = BASE
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ def fewer_subjects(folds: int) -> Arm:
 
 
 def other_seed(seed: int) -> Arm:
-    """Return the default pair from another start."""
-    return Arm(f"the default from seed {seed}", BOTH, values={n: {"seed": seed} for n in BOTH})
+    """Return the default's heatmaps from another start."""
+    title = f"the default's heatmaps from seed {seed}"
+    return Arm(title, values={"heatmap": {"seed": seed}}, other="default")
 
 
 def without_equalization() -> Arm:
@@ -86,15 +91,56 @@ def without_equalization() -> Arm:
     return common("without equalization", image_steps=steps)
 
 
+def at_512() -> Arm:
+    """Return the common heatmap network on pixels half as wide, the same in millimetres."""
+    steps = shipped("train_heatmap.yaml")["augmentation"]
+    steps[0]["translate_range"] = [2 * step for step in steps[0]["translate_range"]]
+    sizes = {"window_size": [512, 256], "roomy_size": [704, 448]}
+    width = {"spacing_mm": 0.6, "target_sigma_px": 6.0}
+    return common("512 x 256 pixels of 0.6 mm", **sizes, **width, augmentation=steps)
+
+
+def paper_at_512() -> Arm:
+    """Return a U-Net on the paper's grid and targets, else trained as the others are."""
+    whole = shipped("variants/whole_image.yaml")
+    *steps, resized = whole["image_steps"]
+    first, *others = whole["augmentation"]
+    factor = 512 / resized["spatial_size"][0]
+    moved = {"translate_range": [factor * step for step in first["translate_range"]]}
+    values = {
+        "image_steps": [*steps, resized | {"spatial_size": [512, 512]}],
+        "augmentation": [first | moved, *others],
+        "target_sigma_px": 1.2,
+        "epochs": 50,
+        "memory_format": "$torch.channels_last",
+        "heatmap_network_def": SMALL_UNET,
+    }
+    title = (
+        "U-Net of 16 channels on the paper's grid (512 x 512) and targets (1.2 px), else our recipe"
+    )
+    return Arm(title, variant="whole_image", values={"heatmap": values}, other="xception_fc")
+
+
+def shipped(file: str) -> dict[str, Any]:
+    """Return a configuration file of the shipped bundle."""
+    text = (find_bundle(None) / "configs" / file).read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
 def differs_in_one_thing(name: str) -> bool:
     """Return whether an arm's heatmap network is that of ``narrow_window`` but for one thing."""
     return name != "narrow_window" and "window_size" in ARMS[name].values.get("heatmap", {})
 
 
-PAPER = {
-    "coordinates": {"epochs": 1000, "precision": "bfloat16"},
-    "heatmap": {"epochs": 400, "precision": "bfloat16"},
+SMALL_UNET = {
+    "_target_": "BasicUNet",
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": "@num_landmarks",
+    "features": [16, 32, 64, 128, 256, 16],
+    "norm": "batch",
 }
+PAPER = {network: {"precision": "bfloat16"} for network in BOTH}
 SHORT = {"heatmap": {"epochs": COMMON_EPOCHS}}
 SHORT_COORDINATES = {"coordinates": {"epochs": 170}}
 REMAPPED = {"remapped_share": 0.15, "inverted_share": 0.1}
@@ -106,8 +152,6 @@ SMALLER = {
         **SHORT_COORDINATES["coordinates"],
     }
 }
-BASE = "shorter_coordinates"  # gives other arms the network that they do not train
-OWN_WINDOWS = ("sharp", "remapped", "paper", BASE)  # placed by their own coordinates
 ARMS = {
     "default": Arm("window of 307 x 230 mm at one scale, DynUNet", BOTH),
     "remapped": Arm(
@@ -116,9 +160,9 @@ ARMS = {
         values=dict.fromkeys(BOTH, REMAPPED),
     ),
     "sharp": Arm(
-        "the default, heatmaps on targets of 1 px, one image in ten remapped or inverted",
-        BOTH,
+        "the default's heatmaps on targets of 1 px, one image in ten remapped or inverted",
         values=SHARP,
+        other="default",
     ),
     "other_contrasts": Arm(
         "coordinates of the default trained on one in ten remapped or inverted",
@@ -146,6 +190,7 @@ ARMS = {
     "hourglass": common("stacked hourglass", "hourglass"),
     "hrnet": common("HRNet", "hrnet"),
     "paper": Arm("the paper's pair at full size", BOTH, "paper", PAPER),
+    "paper_512": paper_at_512(),
     "dsnt": common("numerical coordinate regression", "dsnt"),
     "adaptive": common("targets that sharpen from 5 to 1 px (AdaLoss)", "adaptive"),
     "seed_1": other_seed(1),
@@ -157,11 +202,20 @@ ARMS = {
     "subjects_7": fewer_subjects(1),
     "narrow": common("targets of 1 px", target_sigma_px=1.0),
     "broad": common("targets of 5 px", target_sigma_px=5.0),
+    "window_512": at_512(),
     "second_form": common(
         "targets of the paper's second form", target_amplitude=paper_amplitude(3.0, 10.0)
     ),
 }
-AVERAGED = {"seeds": ("default", "seed_1", "seed_2")}  # a row of three networks, not trained
+AVERAGED = {"two": ("default", "sharp"), "seeds": ("default", "seed_1", "seed_2")}
+AUGMENTED = {"tta": "narrow_window"}
+UNTRAINED = {  # rows of others' heatmap networks
+    "two": Arm("mean heatmaps of `default` and `sharp`; not the headline", other="default"),
+    "seeds": Arm("mean heatmaps of three seeds; not the headline", other="default"),
+    "tta": Arm(
+        "heatmaps of `narrow_window` averaged over nine turned and scaled windows; not the headline"
+    ),
+}
 
 
 def train_arms(
@@ -180,8 +234,8 @@ def train_arms(
         RuntimeError: some training failed; the others are finished.
     """
     folds = sorted({item["fold"] for item in read_datalist(datalist)})
-    prepare_arms(names, work)
-    waiting = [job for name in names for job in jobs_of(name, folds) if not is_done(work, job)]
+    waiting = [job for job in with_placing(names, folds) if not is_done(work, job)]
+    prepare_arms(dict.fromkeys([*names, *(job.arm for job in waiting)]), work)
     failed, running = [], dict[Future[None], Job]()
     start = partial(train_one, work=work, datalist=datalist, threads=max(1, 2 // jobs), **values)
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
@@ -203,7 +257,16 @@ def train_arms(
         raise RuntimeError(msg)
 
 
-def prepare_arms(names: Sequence[str], work: Path) -> None:
+def with_placing(names: Sequence[str], folds: Sequence[int]) -> list[Job]:
+    """Return the arms' trainings; before them the coordinates that place their windows."""
+    own = [job for name in names for job in jobs_of(name, folds)]
+    placing = [
+        Job(placed_by(job.arm), "coordinates", job.fold) for job in own if job.network == "heatmap"
+    ]
+    return list(dict.fromkeys([*placing, *own]))
+
+
+def prepare_arms(names: Iterable[str], work: Path) -> None:
     """Make the bundles of arms, without weights, that are not there yet."""
     for name in names:
         if not (work / name / "configs").is_dir():
@@ -229,9 +292,7 @@ def is_ready(work: Path, job: Job) -> bool:
 
 def placed_by(name: str) -> str:
     """Return the arm whose coordinates place an arm's windows."""
-    if name in AVERAGED["seeds"]:
-        return "default"  # their maps are averaged, pixel by pixel
-    return name if name in OWN_WINDOWS else BASE
+    return name if "coordinates" in ARMS[name].networks else ARMS[name].other
 
 
 def train_one(

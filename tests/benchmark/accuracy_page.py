@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accuracy_arms import ARMS
+from accuracy_arms import ARMS, UNTRAINED
 from accuracy_text import (
     INTRODUCTION,
     LEARNED,
     NO_EVENTS,
     PICTURES,
+    PUBLISHED,
     REPEAT,
     SETTLED,
     TABLE_NOTE,
@@ -67,13 +68,18 @@ def page(figures: Mapping[str, Any], losses: Mapping[str, Any]) -> str:
         INTRODUCTION,
         "## Headline",
         headline_text(figures),
+        PUBLISHED,
         "### The first configuration, trained twice",
         repeat_text({name: json.loads(file.read_text())["rows"] for name, file in OTHERS.items()}),
         "## All rows",
         TABLE_NOTE,
         arms_text(rows),
         table(rows),
-        "### Differences on the same folds",
+        "### More of the same rows",
+        more_table(rows),
+        "### What the product and the chain add to the heatmaps, on the same folds",
+        gain_table(figures["gains"]),
+        "### Other differences on the same folds",
         difference_table(figures["differences"]),
         LEARNED,
         "### Without the flagged subjects",
@@ -144,10 +150,7 @@ def repeat_text(trainings: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n\n" + REPEAT
 
 
-TITLES = {name: arm.title for name, arm in ARMS.items()} | {
-    "seeds": "the mean of three default pairs' outputs; a row, not the headline",
-    "tta": "heatmaps of `narrow_window` averaged over nine turned and scaled windows; a row, not the headline",
-}
+TITLES = {name: arm.title for name, arm in (ARMS | UNTRAINED).items()}
 
 
 def arms_text(rows: Mapping[str, Any]) -> str:
@@ -181,6 +184,41 @@ def table(rows: Mapping[str, Any]) -> str:
         cells.append(str(overall["level_shifts"]))
         cells.append(percent(overall["all_within_8mm"]))
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def more_table(rows: Mapping[str, Any]) -> str:
+    """Return the other measures of each row."""
+    lines = [
+        "| row | MRE in space, mm | within 2.5 mm | within 3 mm | identified | level shifts | all eleven | missing | false |"
+    ]
+    lines.append("|---" * 9 + "|")
+    for row, summary in rows.items():
+        overall, between = summary["overall"], summary["overall"]["intervals"]
+        shares = (
+            *((overall["sdr"][t], f"sdr_{t}") for t in ("2.5", "3")),
+            *(
+                (overall[k], k)
+                for k in ("identification_rate", "level_shift_rate", "all_within_8mm")
+            ),
+        )
+        cells = [with_interval(overall["mre_3d_mm"], between.get("mre_3d_mm"), "{:.2f}")]
+        cells += [with_interval(value, between.get(key), "{:.1%}") for value, key in shares]
+        cells += [str(overall[key]) for key in ("missing", "false_positives")]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    note = "Identified: nearer to its own reference than to any other landmark's, and within 20 mm."
+    return "\n".join(lines) + f"\n\n{note}"
+
+
+def gain_table(gains: Mapping[str, Any]) -> str:
+    """Return what two ways of fusion add to each arm's heatmaps."""
+    lines = ["| arm | product - heatmaps, within 8 mm | chain - heatmaps |", "|---|---|---|"]
+    for name, own in gains.items():
+        cells = [
+            f"{gain['sdr_8']:+.1%} ({gain['interval'][0]:+.1%} to {gain['interval'][1]:+.1%})"
+            for gain in (own["product"], own["chain"])
+        ]
+        lines.append(f"| {name} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 
 
@@ -226,7 +264,7 @@ def loss_table(losses: Mapping[str, Any]) -> str:
         for name, own in losses.items()
     ]
     note = "Ours are smooth L1 (coordinates) and binary cross-entropy with wider targets (heatmaps): the numbers stand side by side, they do not compare; nor do those of `dsnt`, which is trained by distances. "
-    note += "Arms whose curves were not kept are missing, and the pictures below are of earlier trainings; `losses.json`."
+    note += "Arms whose curves were not kept are missing; `losses.json`."
     return "\n".join(lines) + f"\n\n{note}"
 
 
@@ -285,12 +323,17 @@ def field_of_view_table() -> str:
 def rewritten_table(content: Mapping[str, Any]) -> str:
     """Return the rows of the arms, side by side; what one was not measured on is empty."""
     names = list(dict.fromkeys(name for own in content.values() for name in own["rows"]))
-    arms = [f"{arm}: within 8 mm | median" for arm in content]
+    arms = [f"{arm}{placing(own)}: within 8 mm | median" for arm, own in content.items()]
     lines = ["| held-out images | " + " | ".join(arms) + " |", "|---" * (2 * len(arms) + 1) + "|"]
     for name in names:
         cells = [rewritten_cells(own["rows"].get(name)) for own in content.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def placing(own: Mapping[str, Any]) -> str:
+    """Say whose coordinates placed an arm's windows, where that is known."""
+    return f", placed by {own['placed_by']}" if "placed_by" in own else ""
 
 
 def rewritten_cells(row: Mapping[str, Any] | None) -> str:

@@ -72,6 +72,16 @@ def test_heatmaps_wait_for_the_coordinates_that_place_them(arms, tmp_path):
     assert arms.is_ready(tmp_path, arms.Job("paper", "coordinates", 1))
 
 
+def test_the_coordinates_that_place_an_arm_are_trained_before_it(arms):
+    jobs = arms.with_placing(["default", "scn"], [0, 1])
+    assert len(set(jobs)) == len(jobs) == 8
+    for fold in (0, 1):
+        for arm, placing in (("scn", arms.BASE), ("default", "default")):
+            own = jobs.index(arms.Job(arm, "heatmap", fold))
+            assert jobs.index(arms.Job(placing, "coordinates", fold)) < own
+    assert arms.Job(arms.BASE, "heatmap", 0) not in jobs
+
+
 def test_nothing_is_trained_twice(arms, tmp_path):
     job = arms.Job("default", "coordinates", 2)
     assert not arms.is_done(tmp_path, job)
@@ -204,3 +214,114 @@ def test_rows_go_that_are_no_longer_made(bench):
     figures = {"rows": dict(rows), "cases": dict(rows)}
     accuracy.drop_rows(figures, "a", ["a: chain"])
     assert figures["rows"] == figures["cases"] == {"a: chain": 1, "ab: peak": 3}
+
+
+@pytest.mark.parametrize(
+    ("arm", "coordinates", "heatmap"),
+    [
+        ("default", "default", "default"),
+        ("scn", "shorter_coordinates", "scn"),
+        ("paper_512", "xception_fc", "paper_512"),
+        ("smaller_coordinates", "smaller_coordinates", "shorter_coordinates"),
+        ("two", "default", "two"),
+        ("tta", "shorter_coordinates", "tta"),
+    ],
+)
+def test_what_an_arm_did_not_train_is_another_arms(bench, tmp_path, arm, coordinates, heatmap):
+    folders = bench("accuracy").folders_of(tmp_path / arm)
+    assert folders == {
+        "coordinates": tmp_path / coordinates / "predictions" / "coordinates",
+        "heatmap": tmp_path / heatmap / "predictions" / "heatmap",
+    }
+
+
+def test_heatmaps_are_averaged_where_all_members_have_the_fold(bench, tmp_path):
+    for number, member in enumerate(("default", "sharp")):
+        for fold in range(2 - number):  # the second has one fold less
+            file = tmp_path / member / "predictions" / "heatmap" / f"fold-{fold}.npz"
+            store(file, np.full((1, 2, 4, 3), float(number)))
+    bench("accuracy").average("two", tmp_path)
+    (file,) = (tmp_path / "two").rglob("*.npz")
+    assert file.name == "fold-0.npz"
+    assert (np.load(file)["outputs"] == 0.5).all()
+    assert np.load(file)["ids"].tolist() == ["a"]
+
+
+def test_what_an_arm_adds_has_an_interval_over_subjects(bench):
+    hit, miss = [1.0] * 11, [30.0] * 11
+    cases = {
+        "scn: heatmap": {f"s{n}": hit if n < 5 else miss for n in range(10)},
+        "scn: product, learned sigma": {f"s{n}": hit if n < 8 else miss for n in range(10)},
+        "scn: chain": {f"s{n}": hit if n < 4 else miss for n in range(10)},
+    }
+    (own,) = bench("accuracy").gains(cases).values()
+    assert own["product"]["sdr_8"] == pytest.approx(0.3)
+    low, high = own["product"]["interval"]
+    assert 0.0 <= low < 0.3 < high <= 0.7
+    assert own["chain"]["sdr_8"] == pytest.approx(-0.1)
+    assert own["chain"]["interval"][1] <= 0.0  # no subject is better
+
+
+def record(subject, errors, confidence, radius, *, in_view=True):
+    """What the bench keeps of one image: the same radius at every level but the first, half it."""
+    errors = np.asarray(errors, dtype=float)
+    radii = np.full((len(errors), 7), radius)
+    radii[:, 0] /= 2
+    return {
+        "subject": np.array(subject),
+        "is_whole": np.array(in_view),
+        "error": errors,
+        "confidence": np.asarray(confidence, dtype=float),
+        "radii": radii,
+        "in_view": np.full(len(errors), in_view),
+        "rival_heat": np.array(0.2 if subject == "doubtful" else 0.0),
+    }
+
+
+def test_confidence_is_counted_as_the_page_says(bench):
+    records = [
+        record("plain", [1.0, 3.0], [0.9, 0.8], 4.0),
+        record("doubtful", [2.5, 9.0], [0.4, 0.95], 4.0),
+        record("cut", [np.nan, np.nan], [np.nan, 0.7], 4.0, in_view=False),
+    ]
+    found = bench("confidence").summarize_confidence(records)
+    assert found["coverage"]["0.95"]["share"] == 0.75
+    assert found["coverage"]["0.5"]["share"] == 0.25
+    assert found["coverage"]["0.95"]["median_radius_mm"] == 4.0
+    assert found["coverage"]["0.95"]["interval"] == [0.5, 1.0]
+    assert found["risk"]["1"] == {"kept": 4, "misses": 1}
+    assert found["risk"]["0.8"] == {"kept": 3, "misses": 1}  # the miss was the surest
+    assert found["level_in_doubt"] == ["doubtful"]
+    assert found["statuses"] == {
+        "whole images": {
+            "in view, missed: found": 1,
+            "in view, within 8 mm: found": 2,
+            "in view, within 8 mm: uncertain": 1,
+        },
+        "cut images": {"out of view: absent": 1, "out of view: found": 1},
+    }
+
+
+def test_absent_landmarks_are_set_aside_first(bench):
+    records = [
+        record("a", [20.0, 1.0, 1.0], [np.nan, 0.1, 0.5], 4.0),
+        record("b", [1.0, 1.0, 1.0], [0.9, 0.8, 0.7], 4.0),
+    ]
+    risk = bench("confidence").summarize_confidence(records)
+    assert risk["risk"]["1"]["misses"] == 1
+    assert risk["risk"]["0.8"]["misses"] == 0
+
+
+def test_the_headline_is_set_beside_the_goals(bench):
+    page = bench("accuracy_page")
+    overall = {"sdr": {"4": 0.9, "6": 0.95, "8": 0.5}, "mre_mm": 1.234, "mre_3d_mm": 2.0}
+    cases = {"a": [1.0] * 10 + [8.5], "b": [8.0] * 11}
+    figures = {
+        "rows": {page.HEADLINE: {"overall": overall | {"level_shifts": 3}}},
+        "cases": {page.HEADLINE: cases},
+    }
+    text = page.headline_text(figures)
+    assert "| within 8 mm | 21 of 22 | 307 of 308 |" in text
+    assert "| MRE | 1.23 mm (2.00 mm in space) | 1.5 mm |" in text
+    assert "| level shifts | 3 | 0 |" in text
+    assert "| subjects with all eleven | 1 of 28 | 27 of 28 |" in text
