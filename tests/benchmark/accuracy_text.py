@@ -52,6 +52,8 @@ after figures of such networks on these folds had been seen (docs/decisions/0014
 What is missed: in sub-241 the collapsed L1, by 9 mm (the reference puts it at the height of T12-L1); in sub-050 (scoliosis, operated) L4
 lies 14 and L5-S1 9 mm off, with full confidence. At L4 both networks agree; at L5-S1 the coordinates, 6 mm off, were right. Both subjects are flagged in the data. No row found more than 305: those that have all of sub-241 (the product of `narrow`) or all of sub-050 (the coordinates of `remapped`) miss others.
 
+Not tried: the data's masks as an auxiliary target of the coordinates, and what each of the means against their overfitting does by itself; the rows `xception_fc` and `smaller_coordinates`, of as many parameters and steps, say what they do together.
+
 A warning (`level_in_doubt`) is given where the heatmap of L5-S1 also shows another level by more than 0.08. The threshold was settled on the first training's
 predictions, when it warned of four subjects. Now the networks are surer: out of fold it warns of sub-200, whose S1-S2 disc is well formed, and of sub-142; sub-107, whose narrow L5-S1 looks like S1-S2, is named right without it. Of subjects that a network was trained on it is sure, so the shipped weights
 warn of none of these."""

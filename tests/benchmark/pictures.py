@@ -148,6 +148,9 @@ def draw_augmentation(work: Path, path: Path) -> None:
             points = item["label"]
             if network == "coordinates":
                 points = ij_from_edge_fractions(points, item["image"].shape[-2:])
+            else:  # what is out of view has no target
+                first, last = item["view_ij"]
+                points = points[((points >= first) & (points <= last)).all(-1)]
             _draw_points(ax, np.asarray(points), "#ffcc00")
     figure.tight_layout()
     save_figure(figure, path)

@@ -80,6 +80,26 @@ def test_the_model_card_holds_the_measured_figures_and_the_true_digests():
     assert make_reference.digests_table(models) in card
 
 
+def test_the_readme_holds_the_measured_figures():
+    figures = json.loads((ROOT / "docs" / "benchmarks" / "accuracy.json").read_text())
+    heatmap, learned, own, chain = (
+        figures["rows"][f"default: {row}"]
+        for row in ("heatmap", "product, learned sigma", "product, sigma of the image", "chain")
+    )
+    overall = chain["overall"]
+    low, high = (100 * share for share in overall["intervals"]["sdr_8"])
+    subjects = round(overall["all_within_8mm"] * chain["subjects"])
+    words = " ".join((ROOT / "README.md").read_text().split())
+    for said in (
+        f"({overall['sdr']['8']:.1%}, 95 % interval {low:.1f} to {high:.1f} %".replace("%,", " %,"),
+        f"{_hits(heatmap)} by the heatmaps alone, {_hits(learned)} by the product with a learned",
+        f"learned sigma, {_hits(own)} with each image's own",
+        f"{overall['mre_mm']:.1f} mm there ({overall['mre_3d_mm']:.1f} mm in space)",
+        f"{subjects} subjects have all eleven right",
+    ):
+        assert said in words
+
+
 def test_users_are_told_that_it_is_for_research_only():
     card = ROOT / "bundles" / "spine_landmarks" / "docs" / "README.md"
     for page in (ROOT / "README.md", LESSONS[0], card, ROOT / "NOTICE"):
