@@ -1,8 +1,13 @@
 """What must hold before a bundle's workflow starts; a failure is an error, never a success."""
 
-from collections.abc import Sized
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from spine_monai.files import write_text
+from spine_monai.landmarks import LandmarkRegistry
 
 
 def check_bundle_root(bundle_root: str | Path) -> Path:
@@ -30,6 +35,76 @@ def check_not_empty(dataset: Sized, name: str) -> None:
     if len(dataset) == 0:
         msg = f"{name} must hold at least one case: got none. Check the paths and the folds."
         raise ValueError(msg)
+
+
+def check_path(name: str, path: Path) -> None:
+    """Refuse a path with the character that separates ids in MONAI's configuration files.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if "#" in str(path.resolve()):
+        msg = f"{name} must be a path without '#', which MONAI's configuration files take for "
+        msg += f"something else: got {path}. Give another folder."
+        raise ValueError(msg)
+
+
+def check_ids(source: str | Path, ids: Collection[str], known: Collection[str]) -> None:
+    """Refuse ids that no workflow file has, and MONAI would take in silence.
+
+    Raises:
+        ValueError: there are such ids.
+    """
+    unknown = sorted(set(ids) - set(known))
+    if unknown:
+        msg = f"{source} must hold ids of the workflow files: no file has {unknown}."
+        raise ValueError(msg.replace("values must hold", "values must be"))
+
+
+def check_neighbours(
+    items: Sequence[Mapping[str, Any]],
+    left_out: Iterable[Collection[str]],
+    registry: LandmarkRegistry,
+) -> None:
+    """Refuse points of which the chain cannot learn a step, before hours of training.
+
+    Args:
+        items: cases with subjects and points.
+        left_out: subjects, for each fit.
+        registry: landmarks that are trained.
+
+    Raises:
+        ValueError: no other case has two neighbouring landmarks.
+    """
+    for subjects in left_out:
+        others = (item for item in items if item["subject"] not in subjects)
+        if not any(_has_step(item["points_lps"], registry.names) for item in others):
+            msg = f"cases must have two neighbouring landmarks of {registry.name}: without "
+            msg += f"{sorted(subjects)} none has. Name a landmark_set of the landmarks that are "
+            raise ValueError(msg + "annotated.")
+
+
+def _has_step(points: Mapping[str, Any], names: Sequence[str]) -> bool:
+    known = [points.get(name) is not None for name in names]
+    return any(first and second for first, second in pairwise(known))
+
+
+def check_same_training(file: Path, recipe: Mapping[str, Any]) -> None:
+    """Write what a training is of; if that is there already, it must be the same.
+
+    Finished parts are not done again, so those of another training would pass for this one's.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    own = json.loads(json.dumps(recipe, default=str))
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else own
+    for name, value in own.items():
+        if before.get(name) != value:
+            msg = f"{name} must be that of the training in {file.parent}: expected "
+            msg += f"{before.get(name)}, got {value}. Give what was given then, or another folder."
+            raise ValueError(msg)
+    write_text(file, json.dumps(own, indent=1) + "\n")
 
 
 def is_lower(current: float, previous_best: float) -> bool:

@@ -4,6 +4,7 @@ Each network is trained once without each fold, for predictions on subjects it h
 once on all folds, for the bundle. The fusion is fitted on the unseen ones' predictions.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -18,11 +19,18 @@ import yaml
 
 from spine_monai import __version__
 from spine_monai.data import read_datalist
-from spine_monai.files import write_text
+from spine_monai.files import sha256_of_file, write_text
+from spine_monai.landmarks import load_registry
 from spine_monai.workflows.arms import FUSION_FILE, measure_arms
 from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.card import write_card, write_metadata
 from spine_monai.workflows.causes import root_cause
+from spine_monai.workflows.checks import (
+    check_ids,
+    check_neighbours,
+    check_path,
+    check_same_training,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +39,7 @@ WORKFLOWS = (*(f"train_{network}.yaml" for network in NETWORKS), FUSION_FILE, "i
 NEVER = 10**6  # epochs between validations of a training that holds nothing out
 COPIED = ("configs/logging.conf", "LICENSE")
 METRICS_FILE = "metrics.json"
+RECIPE_FILE = "training.json"  # what the training in a folder is of
 
 
 def train(
@@ -60,12 +69,14 @@ def train(
         The figures that ``metrics.json`` holds, by arm.
 
     Raises:
-        ValueError: the datalist, the variant, the bundle or a subject's name is wrong.
+        ValueError: the datalist, the variant, the bundle, a subject's name or a value's id is
+            wrong; no case has two neighbouring landmarks; or ``output_dir`` holds another training.
     """
-    items = read_datalist(datalist)
+    items, root = read_datalist(datalist), Path(output_dir)
     _check_excluded(exclude, {item["subject"] for item in items}, Path(datalist))
-    folds = sorted({item["fold"] for item in items if "fold" in item})
-    root = Path(output_dir)
+    folds = _folds(items)
+    texts = _workflow_texts(find_bundle(bundle), variant)
+    _check_start(root, Path(datalist), items, exclude, texts, values)
     prepare_bundle(find_bundle(bundle), root, variant)
     given = {"datalist": str(Path(datalist).resolve()), **values}
     cross_validate(root, folds, given)
@@ -79,6 +90,43 @@ def train(
     write_text(root / METRICS_FILE, json.dumps(metrics, indent=1) + "\n")
     write_card(root, metrics, exclude)
     return metrics
+
+
+def _check_start(
+    root: Path,
+    datalist: Path,
+    items: Sequence[Mapping[str, Any]],
+    exclude: Sequence[str],
+    texts: Mapping[str, str],
+    values: Mapping[str, Any],
+) -> None:
+    """Refuse what would fail, or come to nothing, after hours."""
+    check_path("output_dir", root)
+    check_path("datalist", datalist)
+    config = _all_ids(texts.values())
+    check_ids("values", values, config)
+    folds = _folds(items)
+    held_out = [[i["subject"] for i in items if i.get("fold") == fold] for fold in folds]
+    registry = load_registry(values.get("landmark_set", config["landmark_set"]))
+    check_neighbours(items, [*held_out, exclude] if len(folds) > 1 else [exclude], registry)
+    recipe = {
+        "datalist": sha256_of_file(datalist),
+        "configuration": _digest_of(texts),
+        "exclude": sorted(exclude),
+        "values": dict(values),
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    check_same_training(root / RECIPE_FILE, recipe)
+
+
+def _digest_of(texts: Mapping[str, str]) -> str:
+    """Return one SHA-256 of what the workflow files say, comments aside."""
+    values = {name: yaml.safe_load(text) for name, text in texts.items()}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _folds(items: Iterable[Mapping[str, Any]]) -> list[int]:
+    return sorted({item["fold"] for item in items if "fold" in item})
 
 
 def _check_excluded(exclude: Sequence[str], subjects: Collection[str], datalist: Path) -> None:
@@ -201,12 +249,21 @@ def prepare_bundle(source: Path, target: Path, variant: str | Path | None = None
     for name in COPIED:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
-    texts = {n: (source / "configs" / n).read_text(encoding="utf-8") for n in WORKFLOWS}
-    overlay = _read_variant(source, variant, texts.values()) if variant else {}
-    for name, text in texts.items():
-        merged = f"# {name} with the variant {variant}.\n" + _merged(text, overlay)
-        write_text(target / "configs" / name, merged if overlay else text)
+    for name, text in _workflow_texts(source, variant).items():
+        write_text(target / "configs" / name, text)
     write_metadata(source, target)
+
+
+def _workflow_texts(source: Path, variant: str | Path | None) -> dict[str, str]:
+    """Return the text of each workflow file, with a variant's values merged in."""
+    texts = {n: (source / "configs" / n).read_text(encoding="utf-8") for n in WORKFLOWS}
+    if not variant:
+        return texts
+    overlay = _read_variant(source, variant, texts.values())
+    return {
+        name: f"# {name} with the variant {variant}.\n" + _merged(text, overlay)
+        for name, text in texts.items()
+    }
 
 
 def run_stage(bundle: Path, file: str, values: Mapping[str, Any], *, run_id: str = "run") -> None:
@@ -239,12 +296,21 @@ def _read_variant(source: Path, variant: str | Path, texts: Iterable[str]) -> di
         names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
         msg = f"variant must be one of {names} or a YAML file: got {variant}."
         raise ValueError(msg)
-    overlay = dict(yaml.safe_load(file.read_text(encoding="utf-8")))
-    unknown = sorted(overlay.keys() - set().union(*(yaml.safe_load(text) for text in texts)))
-    if unknown:
-        msg = f"{file} must hold ids of the workflow files: no file has {unknown}."
+    try:
+        overlay = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        msg = f"{file} must be a YAML file: {error}."
+        raise ValueError(msg) from error
+    if not isinstance(overlay, dict):
+        msg = f"{file} must hold ids and their values: got {overlay or 'nothing'}."
         raise ValueError(msg)
+    check_ids(file, overlay, _all_ids(texts))
     return overlay
+
+
+def _all_ids(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the ids of all workflow files, each with one file's value."""
+    return {name: value for text in texts for name, value in yaml.safe_load(text).items()}
 
 
 def _merged(text: str, overlay: Mapping[str, Any]) -> str:

@@ -42,10 +42,12 @@ def run_training(
         save_interval: epochs between checkpoints.
 
     Raises:
-        ValueError: the checkpoint holds other parts, as those of an earlier version may; or is one
-            of other settings; or of a run over another number of epochs, whose schedule of the
-            learning rate is another one; or not every process found the same checkpoint.
+        ValueError: there are fewer slices than one batch holds; or the checkpoint holds other
+            parts, as those of an earlier version may; or is one of other settings; or of a run over
+            another number of epochs, whose schedule of the learning rate is another one; or not
+            every process found the same checkpoint.
     """
+    _check_batches(trainer)
     path = Path(checkpoint_dir) / CHECKPOINT
     objects = {**content, "trainer": trainer}
     own = json.dumps(dict(settings or {}), sort_keys=True)
@@ -65,6 +67,16 @@ def run_training(
     _check_processes(path, gathered(trainer.state.epoch))
     if trainer.state.epoch < trainer.state.max_epochs:
         trainer.run()
+
+
+def _check_batches(trainer: SupervisedTrainer) -> None:
+    """Refuse an empty loader, over which MONAI would run with success."""
+    loader = trainer.data_loader
+    if len(loader) == 0:
+        slices, size = len(loader.dataset), loader.batch_size
+        msg = f"training cases must have enough slices for a batch of batch_size {size}: got "
+        msg += f"{slices} slices. Lower batch_size, or give more cases."
+        raise ValueError(msg)
 
 
 def _draw_anew(trainer: SupervisedTrainer) -> None:

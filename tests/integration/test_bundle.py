@@ -614,6 +614,14 @@ def test_the_evaluate_overlay_scores_trained_weights(trained, bundle, datalist, 
 
 
 @pytest.mark.parametrize("name", TRAININGS[:2])
+def test_training_on_less_than_a_batch_is_an_error(trained, datalist, tmp_path, name):
+    """MONAI would warn, and leave the network as it was drawn."""
+    with pytest.raises(RuntimeError) as caught:
+        run_stage(trained, name, datalist, batch_size=99, output_dir=str(tmp_path))
+    assert "a batch of batch_size 99: got 6 slices" in str(root_cause(caught.value))
+
+
+@pytest.mark.parametrize("name", TRAININGS[:2])
 def test_training_without_cases_is_an_error(bundle, datalist, tmp_path, name):
     with pytest.raises(RuntimeError) as caught:
         run_stage(bundle, name, datalist, train_folds=[9], output_dir=str(tmp_path))

@@ -1,8 +1,90 @@
-"""Cross-validation needs something to hold out."""
+"""What a training refuses before it has cost anything."""
 
 import pytest
 
-from spine_monai.workflows.stages import cross_validate
+from spine_monai.data import write_datalist
+from spine_monai.landmarks import LUMBAR11
+from spine_monai.workflows.stages import cross_validate, train
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a training on four cases of two folds, whose images are never opened."""
+
+    def started(levels=LUMBAR11.names, out="out", **values):
+        points = {name: [0.0, 0.0, -30.0 * n] for n, name in enumerate(levels)}
+        items = [
+            {"id": f"c{n}", "subject": f"s{n}", "image": "none.nii", "fold": n % 2}
+            | {"points_lps": points}
+            for n in range(4)
+        ]
+        write_datalist(items, tmp_path / "datalist.json", LUMBAR11.name)
+        return train(tmp_path / "datalist.json", tmp_path / out, **values)
+
+    return started
+
+
+def variant_of(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", r"mine.yaml must hold ids and their values: got nothing"),
+        ("- epochs", r"mine.yaml must hold ids and their values: got \['epochs'\]"),
+        ("epochs: [1", r"mine.yaml must be a YAML file"),
+        ("epochss: 1", r"mine.yaml must hold ids of the workflow files: no file has \['epochss'\]"),
+    ],
+)
+def test_a_variant_that_says_nothing_is_refused(start, tmp_path, text, said):
+    with pytest.raises(ValueError, match=said):
+        start(variant=variant_of(tmp_path, text))
+
+
+def test_values_that_no_file_has_are_refused(start):
+    with pytest.raises(ValueError, match=r"values must be ids of the workflow files: no file has"):
+        start(epoch=3)
+
+
+def test_a_path_that_monai_would_misread_is_refused(start):
+    with pytest.raises(ValueError, match=r"output_dir must be a path without '#'.*got .*o#1"):
+        start(out="o#1")
+
+
+def test_points_without_neighbours_are_refused_before_the_training(start):
+    vertebrae = [name for name in LUMBAR11.names if "-" not in name]
+    with pytest.raises(ValueError, match=r"two neighbouring landmarks of lumbar13.*landmark_set"):
+        start(vertebrae)
+
+
+def test_an_output_of_another_training_is_refused(start, tmp_path, monkeypatch):
+    """Its finished parts would be passed off as this one's."""
+    from spine_monai.workflows import stages
+
+    class StartedError(Exception):
+        pass
+
+    def begin(*_args):
+        raise StartedError
+
+    monkeypatch.setattr(stages, "cross_validate", begin)
+    one, other = (tmp_path / f"{n}.yaml" for n in "ab")
+    one.write_text("learning_rate: 0.1")
+    other.write_text("learning_rate: 0.2")
+    for _ in range(2):
+        with pytest.raises(StartedError):
+            start(variant=one, exclude=["s0"])
+    for changed, said in (
+        ({"variant": other, "exclude": ["s0"]}, "configuration"),
+        ({"variant": one}, "exclude"),
+        ({"variant": one, "exclude": ["s0"], "seed": 3}, "values"),
+        ({"variant": one, "exclude": ["s0"], "levels": LUMBAR11.names[1:]}, "datalist"),
+    ):
+        with pytest.raises(ValueError, match=f"{said} must be that of the training in .*out"):
+            start(**changed)
 
 
 def test_one_fold_cannot_be_cross_validated(tmp_path):
