@@ -82,6 +82,23 @@ def project_on_slice(points_lps: ArrayLike, lps_from_index: ArrayLike) -> FloatA
     return points - ((points - matrix[:3, 3]) @ normal)[..., None] * normal
 
 
+def points_ij_from_lps(points_lps: ArrayLike, ras_from_index: ArrayLike) -> FloatArray:
+    """Give patient-space points as pixels of a slice, dropped on it at right angles.
+
+    ``points_ijk_from_lps`` would go along the slice step, which is aslant in a sheared stack.
+
+    Args:
+        points_lps: (..., 3) LPS points in mm; NaN stays NaN.
+        ras_from_index: (4, 4) affine of the slice; its plane is k = 0.
+
+    Returns:
+        (..., 2) index points (row axis, column axis) in pixels.
+    """
+    lps_from_index = LPS_FROM_RAS @ np.asarray(ras_from_index, dtype=np.float64)
+    in_plane_lps = project_on_slice(points_lps, lps_from_index)
+    return points_ijk_from_lps(in_plane_lps, ras_from_index)[..., :2]
+
+
 def spacing_mm(affine: ArrayLike) -> FloatArray:
     """Return the (3,) distances in mm between neighbouring indices along each axis."""
     return np.linalg.norm(np.asarray(affine, dtype=np.float64)[:3, :3], axis=0)

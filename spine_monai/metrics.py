@@ -85,8 +85,13 @@ class CaseResult:
         return np.asarray(is_given & np.isnan(self.references(registry)).any(-1))
 
     def level_shifts(self, registry: LandmarkRegistry) -> FloatArray:
-        """Return (N,) 1 where another level of the same kind is nearest, else 0; NaN if unknown."""
-        nearest = self._nearest(registry, lambda own, other: level_kind(own) == level_kind(other))
+        """Return (N,) 1 where another level of the same kind is nearest, else 0; NaN if unknown.
+
+        The registry says of which kind a level is; of a level outside it, its name.
+        """
+        kinds = {name: level_kind(name) for name in self.reference_lps}
+        kinds |= zip(registry.names, registry.kinds, strict=True)
+        nearest = self._nearest(registry, lambda own, other: kinds[own] == kinds[other])
         return np.array([_as_flag(near, near != name) for name, near in nearest.items()])
 
     def identifications(self, registry: LandmarkRegistry) -> FloatArray:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from spine_monai.files import write_whole
-from spine_monai.geometry import points_ijk_from_lps, points_lps_from_ij, spacing_mm
+from spine_monai.geometry import points_ij_from_lps, points_lps_from_ij, spacing_mm
 from spine_monai.heatmaps import ij_from_edge_fractions
 from spine_monai.transforms.decode import plain
 from spine_monai.transforms.views import WHOLE, corners_lps, is_in_view
@@ -189,7 +189,7 @@ def _item(heatmaps: Arrays, row: int, predicted_lps: NDArray[np.float64]) -> dic
     affine, points_lps = heatmaps["ras_from_index"][row], heatmaps["points_lps"][row]
 
     def on_grid(points: NDArray[np.float64]) -> torch.Tensor:
-        return torch.from_numpy(points_ijk_from_lps(points, affine)[:, :2]).float()
+        return torch.from_numpy(points_ij_from_lps(points, affine)).float()
 
     return {
         "id": str(heatmaps["ids"][row]),

@@ -29,7 +29,10 @@ CODE = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 KINDS, STATUSES = ("disc", "vertebra"), ("found", "uncertain", "absent")
 OPTIONS = ("slice_index", "slices")
 # Whose words are ours alone, without paths.
-REPORTED_WARNINGS = ("uncertain_landmarks", "level_in_doubt", "landmarks_out_of_order")
+REPORTED_WARNINGS = (
+    *("uncertain_landmarks", "level_in_doubt", "landmarks_out_of_order"),
+    "extreme_grey_values",
+)
 LEFT_OUT = "see the code"
 REPORT_FILE = "landmarks.dcm"
 NO_REPORT = "the structured report could not be made anew"

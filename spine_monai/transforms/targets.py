@@ -15,7 +15,7 @@ from monai.transforms import MapTransform
 from torch import Tensor
 
 from spine_monai.canvas import Canvas
-from spine_monai.geometry import points_ijk_from_lps
+from spine_monai.geometry import points_ij_from_lps
 from spine_monai.heatmaps import edge_fractions_from_ij
 
 
@@ -128,5 +128,4 @@ class DrawHeatmaps:
 
 
 def _points_ij(points_lps: Any, image: MetaTensor) -> Tensor:
-    points_ijk = points_ijk_from_lps(points_lps, image.affine)
-    return torch.as_tensor(points_ijk[..., :2], dtype=torch.float32)
+    return torch.as_tensor(points_ij_from_lps(points_lps, image.affine), dtype=torch.float32)

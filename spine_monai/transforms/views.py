@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, SpatialCrop
 from numpy.typing import ArrayLike, NDArray
 
-from spine_monai.geometry import points_ijk_from_lps, points_lps_from_ij
+from spine_monai.geometry import points_ij_from_lps, points_lps_from_ij
 
 WHOLE: tuple[str | None, str | None] = (None, None)
 
@@ -54,7 +54,7 @@ def cut_view(
     Raises:
         ValueError: a landmark beside the cut has no point.
     """
-    rows = points_ijk_from_lps(points_lps, image.affine)[:, 0]
+    rows = points_ij_from_lps(points_lps, image.affine)[:, 0]
     top, bottom = 0, image.shape[-2]
     if first:  # the outermost landmarks have no neighbour to cut towards
         top = _between(rows, first - 1, first)
@@ -66,7 +66,7 @@ def cut_view(
 
 def is_in_view(points_lps: ArrayLike, image: MetaTensor) -> NDArray[np.bool_]:
     """Return (N,) whether each point lies within the edges of a slice; NaN points do not."""
-    points_ij = points_ijk_from_lps(points_lps, image.affine)[:, :2]
+    points_ij = points_ij_from_lps(points_lps, image.affine)
     last = np.array(image.shape[-2:]) - 0.5
     return np.asarray(((points_ij >= -0.5) & (points_ij <= last)).all(-1))
 

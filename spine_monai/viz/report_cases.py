@@ -1,9 +1,9 @@
 """What the quality report says of each case, and which case comes first.
 
 *Worst first*: cases that failed; then those to check (a landmark is absent or uncertain, the levels
-are in doubt or out of order, a distance is far from usual, the size of the spine is); then those
-with another warning; then the rest. Within each group the least confidence comes first (an absent
-landmark has none), then the widest radius, then the case id.
+are in doubt or out of order, a distance is far from usual, the size of the spine is, or grey values
+are extreme); then those with another warning; then the rest. Within each group the least confidence
+comes first (an absent landmark has none), then the widest radius, then the case id.
 """
 
 import logging
@@ -22,7 +22,10 @@ from spine_monai.writers.run_report import REPORT_FILE, read_run_report
 
 logger = logging.getLogger(__name__)
 
-CHECK_CODES = {"uncertain_landmarks", "level_in_doubt", "landmarks_out_of_order"}
+CHECK_CODES = {
+    *("uncertain_landmarks", "level_in_doubt", "landmarks_out_of_order"),
+    "extreme_grey_values",
+}
 EARLIER = "earlier"
 
 

@@ -12,6 +12,7 @@ from spine_monai.readers.location import UnusableStudy
 from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.cases import located
 from spine_monai.workflows.causes import in_one_line, root_cause
+from spine_monai.workflows.grey_values import grey_value_warnings
 from spine_monai.workflows.job import Job
 from spine_monai.workflows.outputs import (
     DEFAULT_FORMATS,
@@ -183,6 +184,7 @@ class Localizer:
         slices = self.job.slices
         choice = look_at_slices(items, self.predict, slices)
         best = items[choice.best]
+        of_image = [*best.get("image_warnings", ()), *grey_value_warnings(best)]
         return Result(
             case=best["id"],
             landmarks=choice.landmarks,
@@ -191,7 +193,7 @@ class Localizer:
             image=best["native_image"],
             slice_choice=choice.reason,
             landmark_slices=[items[n]["slice"] for n in choice.of_each] if slices == "all" else (),
-            warnings=[*best.get("image_warnings", ()), *choice.warnings],
+            warnings=[*of_image, *choice.warnings],
         )
 
 

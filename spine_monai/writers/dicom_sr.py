@@ -54,7 +54,10 @@ RADIUS95 = ("RADIUS95", "Radius holding 95 % of the belief")
 RAW_RADIUS95 = ("RAW_RADIUS95", "Uncalibrated radius holding 95 % of the belief")
 QUALITATIVE_EVALUATIONS = ("C0034375", "UMLS", "Qualitative Evaluations")
 # Warnings whose words hold no path and concern whoever reads the report.
-REPORTED_WARNINGS = ("uncertain_landmarks", "level_in_doubt", "landmarks_out_of_order")
+REPORTED_WARNINGS = (
+    *("uncertain_landmarks", "level_in_doubt", "landmarks_out_of_order"),
+    "extreme_grey_values",
+)
 FINDING_SITE, COMMENT, MEASUREMENT_GROUP = "363698007", "121106", "125007"
 
 

@@ -388,6 +388,20 @@ def test_landmarks_stay_anchored(study, localized, run, export, tmp_path):
     assert (home / "landmarks.mrk.json").read_text() == before
 
 
+def test_the_words_of_a_warning_for_whoever_reads_the_report_stay(
+    study, localized, export, tmp_path
+):
+    (record,) = localized.glob("*/landmarks.json")
+    content = json.loads(record.read_text())
+    warning = {"code": "extreme_grey_values", "message": "clip the grey values"}
+    content["warnings"] = [warning, warning | {"code": "unreadable_files"}]
+    record.write_text(json.dumps(content))
+    assert export(study, "--results", localized)[0] == 0
+    (exported,) = (tmp_path / "export").rglob("landmarks.json")
+    messages = [one["message"] for one in json.loads(exported.read_text())["warnings"]]
+    assert messages == ["clip the grey values", "see the code"]
+
+
 def test_words_in_the_results_stay_behind(study, localized, export, tmp_path):
     """Results are files: whoever edited them may have left a name."""
     (record,) = localized.glob("*/landmarks.json")

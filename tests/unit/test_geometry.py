@@ -11,6 +11,7 @@ from spine_monai.geometry import (
     LPS_FROM_RAS,
     apply_affine,
     lps_from_column_row,
+    points_ij_from_lps,
     points_ijk_from_lps,
     points_lps_from_ij,
     points_xy_from_lps,
@@ -118,6 +119,23 @@ def test_a_point_is_dropped_on_the_slice_that_itk_knows(affine, itk_image):
 def test_the_projection_is_at_right_angles_even_if_the_slice_step_is_not():
     sheared = np.array([[1.0, 0, 3, 0], [0, 2, 4, 0], [0, 0, 5, 7], [0, 0, 0, 1]])
     assert project_on_slice([[10.0, 20.0, 30.0]], sheared).tolist() == [[10.0, 20.0, 7.0]]
+
+
+def test_a_point_beside_a_slice_has_the_pixel_that_itk_gives_it(affine, itk_image):
+    points_lps = np.array([[[1.0, 2.0, 3.0], [-20.0, 14.0, 55.5]]])
+    expected = [itk_image.TransformPhysicalPointToContinuousIndex(p)[:2] for p in points_lps[0]]
+    pixels = points_ij_from_lps(points_lps, affine)
+    np.testing.assert_allclose(pixels, [expected], atol=1e-4)
+    unsheared = points_ijk_from_lps(points_lps, affine)[..., :2]
+    np.testing.assert_allclose(pixels, unsheared, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("slice_step", [[0.0, 0.0, 5.0], [3.0, 4.0, 5.0]])
+def test_the_pixel_of_a_point_does_not_depend_on_the_slice_step(slice_step):
+    affine = LPS_FROM_RAS @ np.array([[1.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 0, 7], [0, 0, 0, 1]])
+    affine[:3, 2] = slice_step
+    pixels = points_ij_from_lps([[10.0, 20.0, 30.0], [NAN] * 3], affine)
+    np.testing.assert_allclose(pixels, [[10.0, 10.0], [NAN] * 2])
 
 
 def test_a_projection_keeps_points_of_the_plane_and_missing_ones(affine):

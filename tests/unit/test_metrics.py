@@ -127,6 +127,30 @@ def test_only_levels_of_the_same_kind_shift():
     assert result.identifications(THREE).tolist() == [1.0, 0.0, 1.0]
 
 
+CUSTOM = LandmarkRegistry(
+    "custom", (Landmark("D1", "disc"), Landmark("V1", "vertebra"), Landmark("D2", "disc"))
+)
+
+
+def first_disc_shifts(down_mm, **outside):
+    """Level shifts where D1 lies this far below its place, 15 mm above V1 and 30 mm above D2."""
+    points = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -15.0], [0.0, 0.0, -30.0]])
+    references = dict(zip(CUSTOM.names, points, strict=True)) | outside
+    predicted = points - [[0.0, 0.0, down_mm], [0.0] * 3, [0.0] * 3]
+    return CaseResult("c", "s", predicted, references, SAGITTAL).level_shifts(CUSTOM).tolist()
+
+
+def test_the_registry_says_which_kind_a_landmark_is():
+    assert first_disc_shifts(9.0) == [0.0, 0.0, 0.0]
+    assert first_disc_shifts(16.0) == [1.0, 0.0, 0.0]
+
+
+def test_the_name_says_which_kind_a_reference_outside_the_registry_is():
+    beyond = np.array([0.0, 0.0, 12.0])
+    assert first_disc_shifts(-9.0, **{"T11-T12": beyond}) == [1.0, 0.0, 0.0]
+    assert first_disc_shifts(-9.0, T12=beyond) == [0.0, 0.0, 0.0]
+
+
 def test_missing_and_unknown_landmarks_have_no_level_shift():
     result = case(None, posterior(0), posterior(0), references=without("L4-L5"))
     np.testing.assert_array_equal(result.level_shifts(THREE), [NAN, NAN, 0.0])

@@ -225,6 +225,19 @@ def test_predicted_points_of_one_grid_are_pixels_of_the_other(folders):
     assert item["predicted_ij"].dtype == item["label"].dtype == torch.float32
 
 
+def test_the_label_of_a_sheared_stack_is_dropped_at_right_angles(tmp_path):
+    """The next slice lies 2 rows further down; the landmarks lie half a slice step aside."""
+    sheared = affine_of(1) @ np.array([[1, 0, 2, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    aside = np.column_stack([POINTS_IJ, np.full(3, 0.5)])
+    points_lps = nib.affines.apply_affine(affine_of(1), aside) * [-1, -1, 1]
+    heatmap_item = network_item(1, affine=lambda _: sheared)
+    heatmap_item["points_lps"] = torch.from_numpy(points_lps)
+    store(Levels(), [heatmap_item], tmp_path / "heatmap", 0)
+    store_coordinates([(1,)], tmp_path / "coordinates", 0)
+    (item,) = fusion_items(tmp_path / "heatmap", tmp_path / "coordinates")
+    np.testing.assert_allclose(item["label"], POINTS_IJ, atol=1e-4)
+
+
 def test_the_label_is_the_true_point_on_the_grid(folders):
     item = fusion_items(*folders)[1]
     np.testing.assert_allclose(item["label"], POINTS_IJ, atol=1e-4)

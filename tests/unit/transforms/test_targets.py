@@ -15,10 +15,12 @@ import yaml
 from monai.data import MetaTensor, list_data_collate
 from monai.transforms import Compose, RandAffined, RandFlipd, RandSimulateLowResolutiond, Resized
 
+from spine_monai.geometry import points_lps_from_ij
 from spine_monai.transforms import (
     DrawHeatmaps,
     EdgeFractionsd,
     PixelPointsd,
+    ProjectPointsd,
     RandAffineSliced,
     RandIntensityd,
 )
@@ -113,6 +115,20 @@ def test_augmentation_moves_the_landmarks_at_all():
     moved = Compose(AUGMENTATIONS["affine"]).set_random_state(0)(item_with_blobs())["image"]
     still = RESIZE(item_with_blobs())["image"]
     assert np.abs(centres_of_mass(moved) - centres_of_mass(still)).max() > 3
+
+
+def test_a_landmark_beside_a_sheared_stack_is_dropped_at_right_angles():
+    """Each slice, 4 mm beside the last, lies 1 mm higher; the point is 8 mm aside."""
+    affine = np.array([[0, 0, 4.0, 0], [0, -1.0, 0, 0], [-1.0, 0, 1.0, 0], [0, 0, 0, 1.0]])
+    image = MetaTensor(torch.zeros(1, 100, 80), affine=affine)
+    item = {"image": image, "points_lps": np.array([[-8.0, 50.0, -60.0], [np.nan] * 3])}
+    pixels = PixelPointsd("points_lps")(item)["points_ij"]
+    np.testing.assert_allclose(pixels, [[60.0, 50.0], [np.nan] * 2], atol=1e-5)
+    fractions = EdgeFractionsd("points_lps")(item)["fractions"]
+    np.testing.assert_allclose(fractions[0], [60.5 / 100, 50.5 / 80], atol=1e-6)
+    lifted = points_lps_from_ij(pixels, affine)
+    measured = ProjectPointsd("points_lps")(item)["reference"]
+    np.testing.assert_allclose(lifted, measured, atol=1e-5)
 
 
 def test_a_landmark_that_is_not_annotated_stays_unknown():

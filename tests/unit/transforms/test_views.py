@@ -100,6 +100,18 @@ def test_the_outermost_landmarks_of_all_may_bound_a_view(view):
     assert kept[: (4 if last is None else last) + 1].all()
 
 
+def test_the_view_does_not_depend_on_the_slice_step():
+    """Sheared: the slices beside this one lie 3 rows further down and 2 columns further back."""
+    straight, points_lps = image(), lps(POINTS_IJ, off_plane=4.0)
+    shear = np.eye(4)
+    shear[:2, 2] = [3.0, 2.0]
+    sheared = MetaTensor(straight.as_tensor(), affine=oblique_affine() @ shear)
+    for view in CUTS:
+        cut, expected = (cut_view(one, points_lps, *view) for one in (sheared, straight))
+        np.testing.assert_array_equal(cut, expected)
+        assert is_in_view(points_lps, cut).tolist() == is_in_view(points_lps, expected).tolist()
+
+
 def test_all_keys_are_cut_alike():
     item = {"image": image(), "native_image": image(), "points_lps": lps(POINTS_IJ)}
     after = CutViewd(["image", "native_image"])(item | {"view": (1, 3)})

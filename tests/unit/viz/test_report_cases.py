@@ -80,6 +80,12 @@ def test_cases_fall_into_four_groups(make_run, sure):
     assert views["sure"].observations == []
 
 
+def test_a_case_of_extreme_grey_values_is_one_to_check(make_run, sure):
+    extreme = {"warnings": [{"code": "extreme_grey_values", "message": "clip the grey values"}]}
+    views = views_of(make_run({"sure": sure, "extreme": sure}, extreme=extreme))
+    assert views["extreme"].concern == Concern.CHECK
+
+
 def test_a_far_distance_is_put_into_words(make_run, sure):
     view = views_of(make_run({"far": moved(sure, "L3", 17.0)}))["far"]
     assert (

@@ -58,6 +58,21 @@ def test_a_study_is_located_read_predicted_and_written(job, item, located):
     }
 
 
+def brightened(item):
+    """The study with one voxel of each slice as bright as an artefact."""
+    item["image"][0, 3, 5, :] = 100 * item["image"].max()
+    return item
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_extreme_grey_values_of_the_chosen_slice_are_warned_of(job, item, count):
+    steps = [LoadSpineStudyd("image"), brightened, CentralSlicesd("image", count=count)]
+    report = Localizer(predict, Compose(steps), job).run(item)
+    assert "extreme_grey_values" in [warning["code"] for warning in report.warnings]
+    usual = Localizer(predict, PREPARE, replace(job, overwrite=True)).run(item)
+    assert "extreme_grey_values" not in [warning["code"] for warning in usual.warnings]
+
+
 def test_one_program_takes_one_study_after_the_other(job, item, dicom_folder):
     localizer = Localizer(predict, PREPARE, job)
     assert localizer.run(item).status == "done"

@@ -127,6 +127,15 @@ def test_the_report_says_what_was_not_found(report):
     assert said[2].startswith("look at L3, L5:")
 
 
+def test_the_report_says_that_the_grey_values_are_extreme(
+    calibrated, make_record, dicom_series, tmp_path
+):
+    record = make_record(calibrated)
+    record["warnings"].append({"code": "extreme_grey_values", "message": "clip the grey values"})
+    path = written(tmp_path, calibrated, record, dicom_series)
+    assert b"clip the grey values" in path.read_bytes()
+
+
 def test_a_warning_that_may_hold_a_path_is_not_written(
     calibrated, make_record, dicom_series, tmp_path
 ):
