@@ -6,6 +6,7 @@ from spine_monai.data.datalists import (
     assign_folds,
     load_datalist,
     read_datalist,
+    read_training_cases,
     training_items,
     write_datalist,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "load_datalist",
     "read_datalist",
     "read_markups",
+    "read_training_cases",
     "tianchi_from_results",
     "training_items",
     "with_folds",

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spine_monai.data.datalists import Item, is_point
+from spine_monai.data.checks import is_point
+from spine_monai.data.datalists import Item
 from spine_monai.data.folds import PUBLIC_KEY, read_folds
 from spine_monai.data.placing import nearest_slice, subject_of_study
 from spine_monai.geometry import LPS_FROM_RAS, apply_affine

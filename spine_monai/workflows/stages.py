@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from spine_monai import __version__
-from spine_monai.data import read_datalist
+from spine_monai.data import read_datalist, read_training_cases
 from spine_monai.files import write_text
 from spine_monai.workflows.arms import FUSION_FILE, measure_arms
 from spine_monai.workflows.bundle import find_bundle
@@ -60,11 +60,13 @@ def train(
         The figures that ``metrics.json`` holds, by arm.
 
     Raises:
-        ValueError: the datalist, the variant, the bundle or a subject's name is wrong.
+        ValueError: the datalist, the variant, the bundle or a subject's name is wrong, or some
+            cases have a fold and others none.
     """
-    items = read_datalist(datalist)
-    _check_excluded(exclude, {item["subject"] for item in items}, Path(datalist))
-    folds = sorted({item["fold"] for item in items if "fold" in item})
+    cases = read_training_cases(datalist)
+    folds = sorted({case["fold"] for case in cases if "fold" in case})
+    exclude = [str(subject) for subject in exclude]
+    _check_excluded(exclude, {item["subject"] for item in read_datalist(datalist)}, Path(datalist))
     root = Path(output_dir)
     prepare_bundle(find_bundle(bundle), root, variant)
     given = {"datalist": str(Path(datalist).resolve()), **values}
