@@ -38,7 +38,9 @@ class ImageFinder:
             if path.is_dir():
                 self.folders[path.name].append(path)
             elif is_volume_file(path):
-                self.volumes[volume_stem(path).removesuffix(CHANNEL_SUFFIX)].append(path)
+                stem = volume_stem(path)
+                for name in {stem, stem.removesuffix(CHANNEL_SUFFIX)}:
+                    self.volumes[name].append(path)
 
     def find(self, case: str) -> Path:
         """Return the image of a case, as ``read_study`` takes it.

@@ -24,6 +24,7 @@ def folder(tmp_path):
         ("a", "a.nii.gz"),
         ("b", "deep/b.mha"),
         ("c", "deep/c_0000.nrrd"),
+        ("c_0000", "deep/c_0000.nrrd"),
         ("d", "d/t2.nii"),
         ("e", "e"),
     ],
