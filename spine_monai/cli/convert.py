@@ -157,13 +157,12 @@ def _convert_masks(options: argparse.Namespace) -> int:
 
 
 def _convert_markups(options: argparse.Namespace) -> int:
-    from spine_monai.data import Conversion, datalist_from_markups
+    from spine_monai.data import conversion_from_markups
 
-    registry = _registry(options)
-    items = datalist_from_markups(
-        options.folders, registry, options.folds, subject_key=_key(options)
+    return _finish(
+        conversion_from_markups(options.folders, _registry(options), subject_key=_key(options)),
+        options,
     )
-    return _finish(Conversion(registry, items=items), options)
 
 
 def _convert_csv(options: argparse.Namespace) -> int:

@@ -6,11 +6,12 @@ from spine_monai.data.datalists import (
     assign_folds,
     load_datalist,
     read_datalist,
+    read_training_cases,
     training_items,
     write_datalist,
 )
 from spine_monai.data.folds import with_folds, with_subjects
-from spine_monai.data.markups import datalist_from_markups, read_markups
+from spine_monai.data.markups import conversion_from_markups, datalist_from_markups, read_markups
 from spine_monai.data.masks import datalist_from_masks
 from spine_monai.data.results import datalist_from_results
 from spine_monai.data.rsna import datalist_from_rsna
@@ -21,6 +22,7 @@ __all__ = [
     "Conversion",
     "Remark",
     "assign_folds",
+    "conversion_from_markups",
     "datalist_from_csv",
     "datalist_from_markups",
     "datalist_from_masks",
@@ -30,6 +32,7 @@ __all__ = [
     "load_datalist",
     "read_datalist",
     "read_markups",
+    "read_training_cases",
     "tianchi_from_results",
     "training_items",
     "with_folds",

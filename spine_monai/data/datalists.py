@@ -16,6 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spine_monai.data.checks import (
+    OPTIONAL_KEYS,
+    check_each_has_a_fold,
+    check_item,
+    check_one_fold_a_subject,
+)
 from spine_monai.files import write_text
 from spine_monai.geometry import spacing_mm
 from spine_monai.landmarks import LandmarkRegistry, load_registry
@@ -35,19 +41,22 @@ def read_datalist(path: str | Path) -> list[Item]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a datalist, is empty, or names one id twice.
+        ValueError: the file is not a datalist, is empty, names one id twice, or puts a subject
+            into two folds.
     """
-    file = Path(path)
-    if not file.is_file():
-        msg = f"datalist must be a file: {file} is none. Make one with `spine-monai convert`."
-        raise FileNotFoundError(msg)
-    items = _read_items(file)
-    ids = [item["id"] for item in items]
-    if not items or len(set(ids)) < len(ids):
-        msg = f"{file} must list at least one case, each id once: got {len(ids)} ids, "
-        msg += f"{len(set(ids))} of them different."
-        raise ValueError(msg)
-    return [item | _absolute(item, file.parent) for item in items]
+    return [item for items in _read_sections(Path(path)).values() for item in items]
+
+
+def read_training_cases(path: str | Path) -> list[Item]:
+    """Read the items of a datalist that may be trained on: all but those under ``testing``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: see ``read_datalist``, or some cases have a fold and others none.
+    """
+    items = _read_sections(Path(path))["training"]
+    check_each_has_a_fold(items, Path(path))
+    return items
 
 
 def write_datalist(
@@ -85,12 +94,14 @@ def load_datalist(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is no datalist, no item is left, or a view names no landmark.
+        ValueError: the file is no datalist, folds are asked for and some training cases have none,
+            no item is left, a view names no landmark, or ``near`` meets a ``slice_index`` beyond
+            its image.
     """
     left_out = {str(subject) for subject in exclude}
     items = [
         item
-        for item in read_datalist(path)
+        for item in (read_datalist(path) if folds is None else read_training_cases(path))
         if (folds is None or item.get("fold") in folds) and item["subject"] not in left_out
     ]
     if not items:
@@ -143,7 +154,8 @@ def training_items(
         slices: ``middle``, ``annotated``, ``near`` or ``all``, as for ``load_datalist``.
 
     Raises:
-        ValueError: ``slices`` is none of them.
+        ValueError: ``slices`` is none of them, or ``near`` meets a ``slice_index`` beyond its
+            image.
     """
     if slices not in SLICES:
         msg = f"slices must be one of {', '.join(SLICES)}: got {slices!r}."
@@ -173,50 +185,51 @@ def assign_folds(items: Sequence[Item], *, seed: int = 0) -> list[Item]:
     return [item | {"fold": folds[item["subject"]]} for item in items]
 
 
-def _read_items(file: Path) -> list[Item]:
+def _read_sections(file: Path) -> dict[str, list[Item]]:
+    if not file.is_file():
+        msg = f"datalist must be a file: {file} is none. Make one with `spine-monai convert`."
+        raise FileNotFoundError(msg)
+    sections = _parse_sections(file)
+    items = [item for section in sections.values() for item in section]
+    for item in items:
+        check_item(item, file)
+    ids = [item["id"] for item in items]
+    if not items or len(set(ids)) < len(ids):
+        msg = f"{file} must list at least one case, each id once: got {len(ids)} ids, "
+        msg += f"{len(set(ids))} of them different."
+        raise ValueError(msg)
+    check_one_fold_a_subject(items, file)
+    return {
+        name: [item | _absolute(item, file.parent) for item in section]
+        for name, section in sections.items()
+    }
+
+
+def _parse_sections(file: Path) -> dict[str, list[Item]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["format"] != FORMAT or content["format_version"] != FORMAT_VERSION:
             msg = f"{file} must have format {FORMAT} version {FORMAT_VERSION}: got "
             msg += f"{content['format']} {content['format_version']}."
             raise ValueError(msg)
-        items = [*content.get("training", []), *map(_for_testing, content.get("testing", []))]
-        complete = [{"subject": item["id"], "points_lps": {}} | item for item in items]
+        return {
+            "training": [_complete(item) for item in content.get("training", [])],
+            "testing": [_complete(_for_testing(item)) for item in content.get("testing", [])],
+        }
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         msg = f"{file} must be a datalist in JSON with format, id and image keys: {error!r}."
         raise ValueError(msg) from error
-    for item in complete:
-        _check_item(item, file)
-    return complete
+
+
+def _complete(item: Item) -> Item:
+    """The item with the defaults of what it does not give; null gives nothing."""
+    given = {k: v for k, v in item.items() if v is not None or k not in OPTIONAL_KEYS}
+    return {"subject": item["id"], "points_lps": {}} | given
 
 
 def _for_testing(item: Item) -> Item:
     """The item without a fold: what has none is never trained on."""
     return {key: value for key, value in item.items() if key != "fold"}
-
-
-def _check_item(item: Item, file: Path) -> None:
-    msg = ""
-    if not isinstance(item.get("id"), str) or not isinstance(item.get("image"), str):
-        msg = f"{file} must give each case an id and an image, both text: got {item.get('id')!r}, "
-        msg += f"{item.get('image')!r}."
-    elif not isinstance(item["points_lps"], dict):
-        msg = f"{file} must give points_lps of {item['id']} by name: got {item['points_lps']!r}."
-    else:
-        wrong = [
-            name for name, p in item["points_lps"].items() if p is not None and not is_point(p)
-        ]
-        if wrong:
-            msg = f"{file} must give each point of {item['id']} as three finite numbers or null: "
-            msg += f"got others for {', '.join(wrong)}."
-    if msg:
-        raise ValueError(msg)
-
-
-def is_point(value: Any) -> bool:
-    """Whether a value from a file is a point: three finite numbers."""
-    is_triple = isinstance(value, list) and len(value) == 3
-    return is_triple and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
 
 
 def _absolute(item: Item, folder: Path) -> Item:
@@ -247,6 +260,15 @@ def _slice_indices(item: Item, study: Any, slices: str) -> Sequence[int | None]:
     count = int(volume.shape[-1])
     if slices == "all":
         return range(count)
-    annotated, step_mm = item.get("slice_index", count // 2), float(spacing_mm(volume.affine)[2])
+    annotated, step_mm = _annotated_slice(item, count), float(spacing_mm(volume.affine)[2])
     reach = math.floor(NEAR_MM / step_mm + 0.01)  # a spacing of 4 mm may be read as 4.000001
     return [index for index in range(count) if abs(index - annotated) <= reach]
+
+
+def _annotated_slice(item: Item, count: int) -> int:
+    index: int = item.get("slice_index", count // 2)
+    if not 0 <= index < count:
+        msg = f"slice_index of {item['id']} must be one of the {count} slices of {item['image']}, "
+        msg += f"from 0 to {count - 1}: got {index}. Correct it in the datalist."
+        raise ValueError(msg)
+    return index

@@ -9,13 +9,13 @@ the datalist leaves your hands.
 
 import csv
 import hmac
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import pydicom
 
+from spine_monai.data.checks import check_one_fold_a_subject
 from spine_monai.data.datalists import Item, assign_folds
 from spine_monai.readers.quiet import silence_pydicom
 
@@ -67,7 +67,7 @@ def with_folds(items: Sequence[Item], folds_file: Path | None, *, seed: int = 0)
     if folds_file is None:
         return assign_folds(items, seed=seed)
     folded = _with_column(items, "fold", read_folds(folds_file), folds_file)
-    _check_folds(folded, folds_file)
+    check_one_fold_a_subject(folded, folds_file)
     return folded
 
 
@@ -136,14 +136,3 @@ def _with_column(
         msg = f"{path} must name a {column} for each case: {', '.join(missing)} is missing."
         raise ValueError(msg)
     return [item | {column: values[item["id"]]} for item in items]
-
-
-def _check_folds(items: Sequence[Item], path: Path) -> None:
-    folds = defaultdict(set)
-    for item in items:
-        folds[item["subject"]].add(item["fold"])
-    for subject, own in folds.items():
-        if len(own) > 1:
-            msg = f"{path} must keep all cases of a subject in one fold: {subject} is in folds "
-            msg += f"{sorted(own)}, so its images would be learned and tested on."
-            raise ValueError(msg)

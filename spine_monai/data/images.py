@@ -11,6 +11,7 @@ from spine_monai.readers.index import index_study
 from spine_monai.readers.volumes import is_volume_file, volume_stem
 
 CHANNEL_SUFFIX = "_0000"  # of the first channel of an image, as nnU-Net names its files
+SEGMENTATION_SUFFIX = ".seg.nrrd"  # as 3D Slicer names masks
 
 
 class ImageFinder:
@@ -38,7 +39,9 @@ class ImageFinder:
             if path.is_dir():
                 self.folders[path.name].append(path)
             elif is_volume_file(path):
-                self.volumes[volume_stem(path).removesuffix(CHANNEL_SUFFIX)].append(path)
+                stem = volume_stem(path)
+                for name in {stem, stem.removesuffix(CHANNEL_SUFFIX)}:
+                    self.volumes[name].append(path)
 
     def find(self, case: str) -> Path:
         """Return the image of a case, as ``read_study`` takes it.
@@ -70,8 +73,12 @@ def image_in(folder: Path) -> Path:
         LeftOutError: there are several.
     """
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and is_volume_file(file)]
-    images = [file for file in files if not file.name.startswith("mask")]
+    images = [file for file in files if not _is_mask(file)]
     if len(images) > 1:
         msg = f"{folder} must hold one image that is no mask: got {len(images)}."
         raise LeftOutError(msg, "several_images")
     return images[0] if images else folder
+
+
+def _is_mask(file: Path) -> bool:
+    return file.name.startswith("mask") or file.name.endswith(SEGMENTATION_SUFFIX)

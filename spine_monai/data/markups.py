@@ -1,21 +1,24 @@
 """3D Slicer markups (``.mrk.json``) in: named points, and a datalist from folders of them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spine_monai.data.datalists import Item, is_point
-from spine_monai.data.folds import PUBLIC_KEY, read_folds
-from spine_monai.data.placing import nearest_slice, subject_of_study
+from spine_monai.data.checks import is_point
+from spine_monai.data.conversion import Conversion, LeftOutError
+from spine_monai.data.datalists import Item
+from spine_monai.data.folds import PUBLIC_KEY, with_folds
+from spine_monai.data.images import image_in
+from spine_monai.data.placing import placed_item
 from spine_monai.geometry import LPS_FROM_RAS, apply_affine
 from spine_monai.landmarks import LandmarkRegistry
-from spine_monai.readers import StudyError, locate_study, read_study
-from spine_monai.readers.volumes import NIFTI_SUFFIXES
 
 MARKUPS_SUFFIX = ".mrk.json"
+MASK_FILE = "mask.nii.gz"
 
 
 def read_markups(path: Path) -> dict[str, NDArray[np.float64] | None]:
@@ -43,34 +46,64 @@ def read_markups(path: Path) -> dict[str, NDArray[np.float64] | None]:
     return points
 
 
-def datalist_from_markups(
-    folders: list[Path],
-    registry: LandmarkRegistry,
-    folds_file: Path | None = None,
-    subject_key: bytes = PUBLIC_KEY,
-) -> list[Item]:
+def conversion_from_markups(
+    folders: Sequence[Path], registry: LandmarkRegistry, *, subject_key: bytes = PUBLIC_KEY
+) -> Conversion:
     """Build datalist items from case folders with an image and its markups.
 
     Args:
         folders: case folders, or folders of case folders; a case folder holds one
-            ``.mrk.json`` and the image beside it (a NIfTI file that is no mask, or DICOM).
-        registry: landmarks that choose the slice; other labels are kept too.
-        folds_file: CSV with the columns ``case`` and ``fold``.
+            ``.mrk.json`` and the image beside it (a volume file that is no mask, or DICOM).
+        registry: landmarks that are expected; other labels are kept too.
         subject_key: of the subjects' digests, for DICOM; see ``read_subject_key``.
 
     Returns:
-        One item for each case, its image path absolute.
+        One item for each case whose markups and image can be read, its id the folder's name, and a
+        remark on everything else.
 
     Raises:
-        ValueError: no case is found, an image cannot be read, or a case has no fold.
+        ValueError: there are no markups.
     """
     markups = sorted({f for folder in folders for f in folder.rglob(f"*{MARKUPS_SUFFIX}")})
     if not markups:
         msg = f"folders must hold *{MARKUPS_SUFFIX} files: none in {[str(f) for f in folders]}."
         raise ValueError(msg)
-    folds = read_folds(folds_file) if folds_file else {}
-    items = [_item(path, registry, subject_key) for path in markups]
-    return [item | _fold_of(item["id"], folds, folds_file) for item in items]
+    conversion = Conversion(registry, subject_key)
+    for file in conversion.each(markups):
+        case = file.resolve().parent.name
+        with conversion.attempt(case):
+            conversion.add(_item(case, file, conversion))
+    return conversion
+
+
+def datalist_from_markups(
+    folders: Sequence[Path],
+    registry: LandmarkRegistry,
+    folds_file: Path | None = None,
+    subject_key: bytes = PUBLIC_KEY,
+) -> list[Item]:
+    """Build the items of ``conversion_from_markups`` where every case must be usable.
+
+    Args:
+        folders: see ``conversion_from_markups``.
+        registry: see ``conversion_from_markups``.
+        folds_file: CSV with the columns ``case`` and ``fold``; without it, items have no fold.
+        subject_key: see ``conversion_from_markups``.
+
+    Returns:
+        One item for each case, its image path absolute.
+
+    Raises:
+        ValueError: no case is found, one cannot be used, or the folds are wrong; see
+            ``with_folds``.
+    """
+    conversion = conversion_from_markups(folders, registry, subject_key=subject_key)
+    if conversion.left_out:
+        first = conversion.left_out[0]
+        msg = f"every case must be usable: {first.case} is not. {first.message}"
+        raise ValueError(msg)
+    items = conversion.items
+    return with_folds(items, folds_file) if folds_file else items
 
 
 def _point_lps(
@@ -96,47 +129,12 @@ def _check_label(label: str, points: dict[str, Any], path: Path) -> None:
         raise ValueError(msg)
 
 
-def _fold_of(case: str, folds: dict[str, int], folds_file: Path | None) -> dict[str, int]:
-    if folds_file and case not in folds:
-        msg = f"{folds_file} must name a fold for each case: {case} is missing."
-        raise ValueError(msg)
-    return {"fold": folds[case]} if case in folds else {}
-
-
-def _item(path: Path, registry: LandmarkRegistry, subject_key: bytes) -> Item:
-    case = path.parent.name
-    points = read_markups(path)
-    image = _image_beside(path)
-    slice_index = _nearest_slice(image, points, registry)
-    subject = subject_of_study(case, locate_study(image), subject_key)
-    item: Item = {"id": case, "subject": subject, "image": str(image.resolve())}
-    mask = path.parent / "mask.nii.gz"
-    if mask.is_file():
-        item["mask"] = str(mask.resolve())
-    item["slice_index"] = slice_index
-    item["points_lps"] = {k: None if p is None else p.tolist() for k, p in points.items()}
-    return item
-
-
-def _image_beside(markups: Path) -> Path:
-    images = [f for f in sorted(markups.parent.iterdir()) if f.name.endswith(NIFTI_SUFFIXES)]
-    images = [f for f in images if not f.name.startswith("mask")]
-    if len(images) > 1:
-        msg = f"{markups.parent} must hold one image beside its markups: got {len(images)}."
-        raise ValueError(msg)
-    return images[0] if images else markups.parent
-
-
-def _nearest_slice(
-    image: Path, points: dict[str, NDArray[np.float64] | None], registry: LandmarkRegistry
-) -> int:
-    known = [p for name in registry.names if (p := points.get(name)) is not None]
+def _item(case: str, markups: Path, conversion: Conversion) -> Item:
     try:
-        volume = read_study(image)
-    except StudyError as error:
-        msg = f"the image beside the markups must be readable: {error}"
-        raise ValueError(msg) from error
-    if not known:
-        msg = f"{image.parent} must have a point named as one of {registry.name}: got none."
-        raise ValueError(msg)
-    return nearest_slice(volume, np.stack(known))
+        points = read_markups(markups)
+    except ValueError as error:
+        raise LeftOutError(str(error), "unreadable_markups") from error
+    known = {name: point for name, point in points.items() if point is not None}
+    item = placed_item(case, image_in(markups.parent), known, conversion)
+    mask = markups.parent / MASK_FILE
+    return item | ({"mask": str(mask.resolve())} if mask.is_file() else {})

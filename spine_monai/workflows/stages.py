@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from spine_monai import __version__
-from spine_monai.data import read_datalist
+from spine_monai.data import read_datalist, read_training_cases
 from spine_monai.files import sha256_of_file, write_text
 from spine_monai.landmarks import load_registry
 from spine_monai.workflows.arms import FUSION_FILE, measure_arms
@@ -70,13 +70,15 @@ def train(
 
     Raises:
         ValueError: the datalist, the variant, the bundle, a subject's name or a value's id is
-            wrong; no case has two neighbouring landmarks; or ``output_dir`` holds another training.
+            wrong; some cases have a fold and others none; no case has two neighbouring landmarks;
+            or ``output_dir`` holds another training.
     """
-    items, root = read_datalist(datalist), Path(output_dir)
-    _check_excluded(exclude, {item["subject"] for item in items}, Path(datalist))
-    folds = _folds(items)
+    cases, root = read_training_cases(datalist), Path(output_dir)
+    exclude = [str(subject) for subject in exclude]
+    _check_excluded(exclude, {item["subject"] for item in read_datalist(datalist)}, Path(datalist))
+    folds = _folds(cases)
     texts = _workflow_texts(find_bundle(bundle), variant)
-    _check_start(root, Path(datalist), items, exclude, texts, values)
+    _check_start(root, Path(datalist), cases, exclude, texts, values)
     prepare_bundle(find_bundle(bundle), root, variant)
     given = {"datalist": str(Path(datalist).resolve()), **values}
     cross_validate(root, folds, given)

@@ -47,6 +47,15 @@ def test_folds_must_name_every_case(run, annotated, tmp_path):
     assert "must name a fold for each case: sub-b is missing" in said
 
 
+def test_a_damaged_case_is_left_out_and_told_in_the_report(run, annotated, tmp_path):
+    (annotated / "sub-a" / "points.mrk.json").write_text("{")
+    out, report = tmp_path / "datalist.json", tmp_path / "report.json"
+    code, said = run("convert", "markups", annotated, "--out", out, "--report", report)
+    assert (code, "1 left out" in said) == (1, True)
+    assert [item["id"] for item in json.loads(out.read_text())["training"]] == ["sub-b"]
+    assert json.loads(report.read_text())["left_out"] == ["sub-a"]
+
+
 def test_a_folder_without_markups_is_refused(run, tmp_path):
     code, said = run("convert", "markups", tmp_path, "--out", tmp_path / "datalist.json")
     assert code == 2

@@ -12,6 +12,7 @@ from spine_monai.data import (
     assign_folds,
     load_datalist,
     read_datalist,
+    read_training_cases,
     training_items,
     write_datalist,
 )
@@ -277,6 +278,18 @@ def test_near_slices_are_those_within_8_mm_of_the_annotated_one(study, tmp_path,
     assert [one["slice_index"] for one in wanted] == slices
 
 
+@pytest.mark.parametrize("index", [5, 99, -1])
+def test_an_annotated_slice_beyond_the_image_is_refused_where_near_ones_are_wanted(
+    study, tmp_path, index
+):
+    items = [item("a1", image=str(study.write_nifti(tmp_path / "a.nii.gz")), slice_index=index)]
+    message = (
+        rf"slice_index of a1 must be one of the 5 slices of .*a\.nii\.gz, from 0 to 4: got {index}"
+    )
+    with pytest.raises(ValueError, match=message):
+        training_items(items, LUMBAR11, slices="near")
+
+
 def test_other_choices_of_slices_are_refused():
     with pytest.raises(ValueError, match="one of middle, annotated, near, all: got 'central'"):
         training_items([item("a1")], LUMBAR11, slices="central")
@@ -323,3 +336,61 @@ def test_an_incomplete_case_is_refused(tmp_path, item, message):
     (tmp_path / "datalist.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=f"datalist.json must give .*{message}"):
         read_datalist(tmp_path / "datalist.json")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"subject": 5}, "subject of a as text, in quotes: got int"),
+        ({"mask": 5}, "mask of a as text"),
+        ({"series_uid": ["1.2"]}, "series_uid of a as text"),
+        ({"fold": "0"}, "fold of a as a whole number, without quotes: got '0'"),
+        ({"fold": True}, "fold of a as a whole number"),
+        ({"slice_index": 2.7}, r"slice_index of a as a whole number, without quotes: got 2\.7"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(tmp_path, wrong, message):
+    path = write_text(tmp_path / "list.json", content_of(item("a") | wrong))
+    with pytest.raises(ValueError, match=rf"list\.json must give {message}"):
+        read_datalist(path)
+
+
+@pytest.mark.parametrize("key", ["subject", "mask", "series_uid", "fold", "slice_index"])
+def test_null_means_not_given(tmp_path, key):
+    path = write_text(tmp_path / "list.json", content_of({"id": "a", "image": "a.nii", key: None}))
+    (read,) = read_datalist(path)
+    assert read.keys() == {"id", "subject", "image", "points_lps"}
+    assert read["subject"] == "a"
+
+
+def test_a_subject_in_two_folds_is_refused(tmp_path):
+    items = [item("a1", fold=0), item("b1", fold=0), item("a2", fold=1), item("a3")]
+    path = write_text(tmp_path / "list.json", content_of(*items))
+    message = (
+        r"list\.json must keep all cases of a subject in one fold: a1 \(fold 0\), a2 \(fold 1\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        read_datalist(path)
+
+
+def test_training_cases_without_a_fold_beside_others_are_named(tmp_path):
+    items = [item("a", fold=0), item("b"), item("c", fold=1), item("d", fold=None)]
+    path = write_text(tmp_path / "list.json", content_of(*items, testing=[item("e")]))
+    message = r"list\.json must give each training case a fold: missing for b, d\. .*`testing`"
+    with pytest.raises(ValueError, match=message):
+        load_datalist(path, folds=[0])
+    with pytest.raises(ValueError, match=message):
+        read_training_cases(path)
+    assert len(read_datalist(path)) == len(load_datalist(path)) == 5
+
+
+def test_training_cases_are_those_that_are_not_for_testing(tmp_path):
+    path = write_text(tmp_path / "list.json", content_of(item("a"), testing=[item("b")]))
+    assert [case["id"] for case in read_training_cases(path)] == ["a"]
+
+
+def test_of_many_cases_without_a_fold_the_first_are_named(tmp_path):
+    items = [item("a", fold=0), *(item(f"b{number}") for number in range(13))]
+    path = write_text(tmp_path / "list.json", content_of(*items))
+    with pytest.raises(ValueError, match="b8, b9 and 3 more"):
+        read_training_cases(path)

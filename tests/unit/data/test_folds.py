@@ -104,7 +104,7 @@ def test_a_case_without_a_fold_is_refused(tmp_path):
 
 def test_a_subject_in_two_folds_is_refused(tmp_path):
     path = write(tmp_path, "case,fold\na1,1\na2,2\nb1,1\n")
-    with pytest.raises(ValueError, match=r"keep all cases of a subject in one fold: a is in folds"):
+    with pytest.raises(ValueError, match=r"in one fold: a1 \(fold 1\), a2 \(fold 2\) are of one"):
         with_folds(ITEMS, path)
 
 

@@ -11,7 +11,7 @@ from spine_monai.data.images import ImageFinder, image_in
 def folder(tmp_path):
     for name in (
         *("a.nii.gz", "deep/b.mha", "deep/c_0000.nrrd", "d/t2.nii", "d/mask.nii.gz", "e/1.dcm"),
-        *("f/t1.nii", "f/t2.nii", "one/g.nii", "two/g.nii"),
+        *("f/t1.nii", "f/t2.nii", "one/g.nii", "two/g.nii", "h/t2.nii", "h/a.seg.nrrd"),
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -24,8 +24,10 @@ def folder(tmp_path):
         ("a", "a.nii.gz"),
         ("b", "deep/b.mha"),
         ("c", "deep/c_0000.nrrd"),
+        ("c_0000", "deep/c_0000.nrrd"),
         ("d", "d/t2.nii"),
         ("e", "e"),
+        ("h", "h/t2.nii"),
     ],
 )
 def test_a_case_is_a_file_or_a_folder_of_its_name(folder, case, image):

@@ -1,12 +1,15 @@
 """Slicer markups in; the point's place is checked with nibabel's affine of the image beside it."""
 
 import json
+import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from spine_monai.data import datalist_from_markups, read_markups
+from spine_monai.data import conversion_from_markups, datalist_from_markups, read_markups
 from spine_monai.landmarks import LUMBAR11
 from spine_monai.writers import markups_text
 
@@ -126,6 +129,21 @@ def test_dicom_beside_the_markups_is_the_image(study, tmp_path):
     assert "mask" not in item
 
 
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_another_volume_file_beside_the_markups_is_the_image(case, suffix):
+    image = sitk.ReadImage(str(case / "t2.nii.gz"))
+    (case / "t2.nii.gz").unlink()
+    sitk.WriteImage(image, str(case / f"t2.{suffix}"))
+    (item,) = datalist_from_markups([case], LUMBAR11)
+    assert (item["image"], item["slice_index"]) == (str(case / f"t2.{suffix}"), 3)
+
+
+def test_the_case_is_the_folder_however_it_is_named(case, monkeypatch):
+    monkeypatch.chdir(case)
+    (item,) = datalist_from_markups([Path()], LUMBAR11)
+    assert (item["id"], item["image"]) == ("sub-1", str(case / "t2.nii.gz"))
+
+
 def test_folds_come_from_their_file(case, tmp_path):
     folds = write_folds(tmp_path, "case,fold\nsub-0,1\nsub-1,3\n")
     (item,) = datalist_from_markups([case], LUMBAR11, folds)
@@ -145,19 +163,19 @@ def test_folders_without_markups_are_refused(tmp_path):
 
 def test_two_images_beside_the_markups_are_refused(case, study):
     study.write_nifti(case / "t1.nii")
-    with pytest.raises(ValueError, match="one image beside its markups: got 2"):
+    with pytest.raises(ValueError, match="one image that is no mask: got 2"):
         datalist_from_markups([case], LUMBAR11)
 
 
 def test_an_image_that_cannot_be_read_is_refused(case):
     (case / "t2.nii.gz").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"the markups must be readable: .*t2\.nii\.gz"):
+    with pytest.raises(ValueError, match=r"t2\.nii\.gz"):
         datalist_from_markups([case], LUMBAR11)
 
 
 def test_markups_without_a_known_landmark_are_refused(case):
     write_markups(case / "t2.mrk.json", [point("S1", [1, 2, 3]), point("L1", [0] * 3, "undefined")])
-    with pytest.raises(ValueError, match="must have a point named as one of lumbar11: got none"):
+    with pytest.raises(ValueError, match="must have a point named as one of lumbar11: got S1"):
         datalist_from_markups([case], LUMBAR11)
 
 
@@ -182,3 +200,57 @@ def test_a_label_given_twice_is_refused(tmp_path):
     (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [{"controlPoints": points}]}))
     with pytest.raises(ValueError, match="must name each point once: got 'L1' twice"):
         read_markups(tmp_path / "a.mrk.json")
+
+
+def told(conversion):
+    return [(remark.code, remark.case, remark.landmark) for remark in conversion.remarks]
+
+
+def test_missing_swapped_and_misplaced_points_are_told(case, study):
+    points = {name: p.tolist() for name, p in study.points_lps.items() if name != "L1"}
+    points["L4"], points["L5"] = points["L5"], points["L4"]
+    points["T12-L1"][2] += 500.0
+    write_markups(case / "t2.mrk.json", [point(name, p) for name, p in points.items()])
+    conversion = conversion_from_markups([case], LUMBAR11)
+    assert [item["id"] for item in conversion.items] == ["sub-1"]
+    assert {
+        ("landmark_missing", "sub-1", "L1"),
+        ("landmarks_out_of_order", "sub-1", "L4"),
+        ("point_outside_image", "sub-1", "T12-L1"),
+    } <= set(told(conversion))
+
+
+def damage_image(folder):
+    (folder / "t2.nii.gz").write_bytes(b"xx")
+
+
+def damage_markups(folder):
+    (folder / "t2.mrk.json").write_text("{")
+
+
+def put_elsewhere(folder):
+    write_markups(folder / "t2.mrk.json", [point("L1", [1e4, 1e4, 1e4])])
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (damage_image, "unreadable_image"),
+        (damage_markups, "unreadable_markups"),
+        (put_elsewhere, "points_outside_image"),
+    ],
+)
+def test_a_case_that_cannot_be_used_is_left_out_and_told(case, harm, code):
+    harm(Path(shutil.copytree(case, case.parent / "sub-0")))
+    conversion = conversion_from_markups([case.parent], LUMBAR11)
+    assert [item["id"] for item in conversion.items] == ["sub-1"]
+    assert [(one.code, one.case) for one in conversion.left_out] == [(code, "sub-0")]
+    with pytest.raises(ValueError, match="sub-0"):
+        datalist_from_markups([case.parent], LUMBAR11)
+
+
+def test_the_second_of_two_folders_of_one_name_is_left_out_and_told(case):
+    shutil.copytree(case, case.parent / "more" / "sub-1")
+    conversion = conversion_from_markups([case.parent], LUMBAR11)
+    assert len(conversion.items) == 1
+    assert [(one.code, one.case) for one in conversion.left_out] == [("annotated_twice", "sub-1")]
