@@ -126,7 +126,7 @@ class Localizer:
         reason: str | None = FIRST_TIME
         if (self.job.output_dir / case / RESULT_FILE).is_file():
             image = located(image)
-            reason, digest = self._why_again(case, image)
+            reason, digest = self._why_again(item, image)
             if reason is None:
                 report = CaseReport(case, "skipped", FINISHED, digest=digest)
                 return Reading(item, 0.0, report=report)
@@ -139,7 +139,7 @@ class Localizer:
         return Reading(item, time.perf_counter() - started, study, slices)
 
     def _why_again(
-        self, case: str, study: LocatedStudy | UnusableStudy
+        self, item: Item, study: LocatedStudy | UnusableStudy
     ) -> tuple[str | None, str | None]:
         """Why a case must be done again, ``None`` where its files fit; and its study's digest."""
         job = self.job
@@ -148,8 +148,8 @@ class Localizer:
         if isinstance(study, UnusableStudy):
             return "done again: its study cannot be located any more", None
         digest = study.digest
-        expected = {"bundle": dict(job.bundle), "options": dict(job.options)}
-        reason = why_not_finished(job.output_dir / case, digest, expected, job.formats)
+        expected = {"bundle": dict(job.bundle), "options": job.options_of(item)}
+        reason = why_not_finished(job.output_dir / str(item["id"]), digest, expected, job.formats)
         return reason and f"done again: {reason}", digest
 
     def _conclude(self, reading: Reading) -> CaseReport:
@@ -160,7 +160,8 @@ class Localizer:
             raise ValueError(msg)
         try:
             result = self._infer(reading.slices)
-            content = case_content(result, study, self.job.bundle, self.job.options)
+            options = self.job.options_of(reading.item)
+            content = case_content(result, study, self.job.bundle, options)
         except Exception as error:
             return _failed(case, error, time.perf_counter() - started)
         try:

@@ -21,6 +21,7 @@ from spine_monai.workflows.job import Job
 from spine_monai.workflows.localizer import Localizer
 from spine_monai.workflows.recipe import EvaluatorPredict, Recipe
 from spine_monai.workflows.tries import MAX_TRIES, Tries
+from spine_monai.writers.json import read_case
 
 BUNDLE = {"name": "b", "version": "1", "weights_sha256": {}, "config_sha256": ""}
 PREPARE = Compose([LoadSpineStudyd("image"), CentralSlicesd("image", count=3)])
@@ -77,6 +78,23 @@ def test_a_finished_case_is_done_again_where_anything_differs(job, item, caplog)
         Localizer(predict, PREPARE, job).run(item)
         assert Localizer(predict, PREPARE, other).run(item).status == "done"
         assert reason in caplog.text
+
+
+def test_a_case_is_done_again_where_its_own_slice_differs(job, item, caplog):
+    caplog.set_level(logging.INFO)
+    localizer = Localizer(predict, PREPARE, replace(job, options={"slice_index": None}))
+    statuses = [localizer.run(item | {"slice_index": index}).status for index in (1, 2, 2)] + [
+        localizer.run(item).status
+    ]
+    assert statuses == ["done", "done", "skipped", "done"]
+    assert caplog.text.count("it was done with another options") == 2
+
+
+def test_the_record_names_the_slice_that_a_case_asked_for(job, item):
+    localizer = Localizer(predict, PREPARE, replace(job, options={"slice_index": 0}))
+    localizer.run(item | {"slice_index": 2})
+    record = read_case(job.output_dir / "one" / "landmarks.json")
+    assert record["options"]["slice_index"] == record["slice"]["index"] == 2
 
 
 def test_a_case_whose_study_is_gone_fails_though_its_files_are_there(job, item, tmp_path, caplog):
