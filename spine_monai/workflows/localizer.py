@@ -16,6 +16,7 @@ from spine_monai.workflows.job import Job
 from spine_monai.workflows.outputs import (
     DEFAULT_FORMATS,
     check_source,
+    set_aside,
     why_not_finished,
     write_case,
 )
@@ -107,11 +108,15 @@ class Localizer:
     def conclude(self, reading: Reading) -> CaseReport:
         """Find the landmarks of a study that was read, write its files, and log its fate.
 
+        Of a case that fails, the files of an earlier run are set aside.
+
         Raises:
             OSError: the output folder cannot be written.
         """
         report = reading.report or self._conclude(reading)
         _log(report)
+        if report.status == "failed" and set_aside(self.job.output_dir / str(report.case)):
+            logger.warning("case %s: its earlier results are called *.outdated now", report.case)
         if self.tries:
             self.tries.end(report.case)
         return replace(report, tries=report.tries or reading.tries)

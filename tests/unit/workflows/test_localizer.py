@@ -107,6 +107,27 @@ def test_a_case_whose_study_is_gone_fails_though_its_files_are_there(job, item, 
     assert "its study cannot be located any more" in caplog.text
 
 
+def test_a_case_that_fails_when_done_again_has_no_current_results(job, item, tmp_path, caplog):
+    localizer, folder = Localizer(predict, PREPARE, job), job.output_dir / "one"
+    localizer.run(item)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert localizer.run(item | {"image": ListedStudy(str(tmp_path / "gone"))}).status == "failed"
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert after == {f"{name}.outdated": content for name, content in before.items()}
+    assert "its earlier results are called *.outdated now" in caplog.text
+    assert localizer.run(item).status == "done"
+    assert {path.name for path in folder.iterdir()} == set(before)
+
+
+def test_a_case_that_killed_too_often_has_no_current_results(job, item, tmp_path):
+    Localizer(predict, PREPARE, job).run(item)
+    for _ in range(MAX_TRIES):
+        Tries(tmp_path / "marks").begin("one")
+    report = Localizer(predict, PREPARE, job, Tries(tmp_path / "marks")).run(item)
+    assert report.is_poison
+    assert not (job.output_dir / "one" / "landmarks.json").exists()
+
+
 def test_what_goes_wrong_in_a_case_is_its_own(job, item):
     def refuse(items):
         raise MemoryError
