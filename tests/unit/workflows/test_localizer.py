@@ -3,6 +3,7 @@
 import logging
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,6 +249,17 @@ def test_an_interrupted_run_takes_its_marks_back(job, item, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         list(run_here(localizer, [item, item | {"id": "two"}], 1))
     assert tries.suspects() == set()
+
+
+@pytest.mark.parametrize("name", ["%out", "@out", "$out"])
+def test_an_output_folder_may_have_any_name(tmp_path, monkeypatch, name):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text("{}")
+    text = "{bundle_root: ., output_dir: '', formats: [], dataset: {data: []}}"
+    (tmp_path / "configs" / "inference.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    parser = Recipe(tmp_path, Path(name)).parse()
+    assert parser.get_parsed_content("output_dir") == str(tmp_path / name)
 
 
 def test_backend_and_model_go_together(tmp_path):
