@@ -79,6 +79,10 @@ def _item(record: Record, statuses: tuple[str, ...], conversion: Conversion) -> 
         msg = f"{image} must still be there, as the image of {case}: it is not. Run the command "
         msg += "from the folder where `localize` ran."
         raise LeftOutError(msg, "image_not_found")
+    if record["source"]["kind"] == "picture":
+        msg = f"{image} must be DICOM or a volume file to be in a datalist, which holds no size of "
+        msg += "pixels: it is a picture. Localize what the picture was made from."
+        raise LeftOutError(msg, "image_is_picture")
     if record["source"]["kind"] != "dicom":
         return placed_item(case, image, points, conversion)
     uids = [record["source"][key] for key in UID_KEYS]

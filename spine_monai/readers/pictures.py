@@ -20,6 +20,7 @@ PNG_SUFFIXES, JPEG_SUFFIXES = (".png",), (".jpg", ".jpeg")
 ALONG_ROW_LPS, ALONG_COLUMN_LPS = (0.0, 1.0, 0.0), (0.0, 0.0, -1.0)
 # Between slices; there is one only, so the length of this vector decides nothing.
 TO_THE_RIGHT_LPS = (-1.0, 0.0, 0.0)
+MAX_PIXEL_MM = 5.0  # a disc is some 10 mm high: larger pixels hide it, or are a slip of the pen
 GREY_BITS = ("u1", "u2")
 # JPEG readers fill what is missing at the end with grey; only the end marker tells.
 JPEG_END, JPEG_END_WITHIN = b"\xff\xd9", 4096
@@ -45,13 +46,18 @@ def read_picture(
         position in the patient.
 
     Raises:
-        StudyError: the file is damaged, not grey, or turned by its EXIF tag.
+        StudyError: the file is damaged, not grey, turned by its EXIF tag, or its pixels are longer
+            than ``MAX_PIXEL_MM``.
         ValueError: the spacing is no positive number.
     """
     spacing = np.broadcast_to(np.asarray(pixel_spacing_mm, dtype=np.float64), (2,))
     if not (np.isfinite(spacing) & (spacing > 0)).all():
         msg = f"pixel_spacing_mm must be positive: got {pixel_spacing_mm}."
         raise ValueError(msg)
+    if spacing.max() > MAX_PIXEL_MM:
+        msg = f"{path} must have pixels of at most {MAX_PIXEL_MM:g} mm for landmarks to be seen: "
+        msg += f"got {spacing.max():g}. Is --pixel-spacing in mm?"
+        raise StudyError(msg)
     if path.suffix.lower() in JPEG_SUFFIXES:
         _check_jpeg(path)
     try:

@@ -52,7 +52,7 @@ def read_study(study: str | Path | LocatedStudy | UnusableStudy) -> Volume:
     located = study if isinstance(study, LocatedStudy) else locate_study(study)
     reading, source = _read(located)
     is_picture = located.pixel_spacing_mm is not None
-    _check_volume(reading.array, reading.affine, located.path, 1 if is_picture else MIN_SLICES)
+    _check_volume(reading.array, reading.affine, located.path, is_picture=is_picture)
     affine = torch.from_numpy(reading.affine)
     image = MetaTensor(torch.from_numpy(reading.array)[None], affine=affine)
     uids = tuple(instance.sop_instance_uid for instance in reading.instances)
@@ -88,15 +88,13 @@ def _across(affine: NDArray[np.float64]) -> int:
     return int(np.flatnonzero(nib.io_orientation(affine)[:, 0] == 0)[0])
 
 
-def _why_not_sagittal(
-    shape: tuple[int, ...], affine: NDArray[np.float64], least_slices: int
-) -> str:
+def _why_not_sagittal(shape: tuple[int, ...], affine: NDArray[np.float64]) -> str:
     """Why a volume has no sagittal slices fit to look at; empty where it has."""
     across = _across(affine)
     spacing = spacing_mm(affine)
     in_plane_mm = float(np.delete(spacing, across).max())
-    if shape[across] < least_slices:
-        return f"must have at least {least_slices} sagittal slices: got {shape[across]}."
+    if shape[across] < MIN_SLICES:
+        return f"must have at least {MIN_SLICES} sagittal slices: got {shape[across]}."
     if in_plane_mm > max(FINE_ENOUGH_MM, 1.5 * spacing[across]):
         return (
             f"must be a sagittal scan: its sagittal pixels are {in_plane_mm:.1f} mm long, its "
@@ -106,14 +104,14 @@ def _why_not_sagittal(
 
 
 def _check_volume(
-    array: NDArray[np.float32], affine: NDArray[np.float64], path: Path, least_slices: int
+    array: NDArray[np.float32], affine: NDArray[np.float64], path: Path, *, is_picture: bool
 ) -> None:
     msg = ""
     if not np.isfinite(affine).all() or not (spacing_mm(affine) > 0).all():
         msg = f"{path} must have a positive spacing: got {spacing_mm(affine).round(4).tolist()} mm."
     elif abs(np.linalg.det(affine[:3, :3] / spacing_mm(affine))) < 0.5:
         msg = f"{path} must have three axes at right angles: its directions are skewed or parallel."
-    elif message := _why_not_sagittal(array.shape, affine, least_slices):
+    elif not is_picture and (message := _why_not_sagittal(array.shape, affine)):
         msg = f"{path} {message}"
     elif not np.isfinite(array).all():
         count = int((~np.isfinite(array)).sum())

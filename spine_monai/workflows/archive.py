@@ -54,10 +54,11 @@ def run_shard(engine: Engine, job: Job, cases: Sequence[Case], shard: Shard) -> 
         todo = list(_todo([case for case in cases if shard.holds(case.id)], words, report))
         todo.sort(key=lambda case: case.id in suspects)
         items = (case.network_item for case in todo)
+        slices = {case.id: case.slice_index for case in todo}
         if todo:
             with closing(engine.run(items, suspects)) as reports:
                 for case in progress(reports, len(todo)):
-                    manifest.add(case)
+                    manifest.add(case, slices[case.case])
                     report.count(case)
             tries.clear()
     if shard.is_whole:
@@ -67,13 +68,19 @@ def run_shard(engine: Engine, job: Job, cases: Sequence[Case], shard: Shard) -> 
 
 def _todo(cases: Sequence[Case], words: dict[str, Word], report: RunReport) -> Iterator[Case]:
     for case in cases:
-        word = words.get(case.id)
+        word = _word_on(case, words)
         if word is not None and word.status == DONE:
             report.count(CaseReport(case.id, "skipped", FINISHED))
         elif word is not None and word.status == POISON:
             report.count(word.report())
         else:
             yield case
+
+
+def _word_on(case: Case, words: dict[str, Word]) -> Word | None:
+    """The last word on a case; none where it was about another slice."""
+    word = words.get(case.id)
+    return word if word is not None and word.slice_index == case.slice_index else None
 
 
 def gather_cases(job: Job, cases: Sequence[Case]) -> RunReport:
@@ -97,7 +104,7 @@ def gather_cases(job: Job, cases: Sequence[Case]) -> RunReport:
 
 def _counted(cases: Sequence[Case], words: dict[str, Word], report: RunReport) -> Reports:
     for case in cases:
-        word = words.get(case.id)
+        word = _word_on(case, words)
         entry = word.report() if word else CaseReport(case.id, "failed", NOT_DONE)
         report.count(entry)
         yield entry

@@ -68,6 +68,8 @@ def describe_bundle(bundle: Path, weights: Sequence[str | Path] = ()) -> dict[st
 def parse_config(bundle: Path, file: str, **values: Any) -> Any:
     """Read one of the bundle's workflow files and put the caller's values into it.
 
+    The path of the bundle is made absolute: MONAI evaluates one that begins with ``$``.
+
     Args:
         bundle: folder of the bundle.
         file: name in ``configs``, such as ``inference.yaml``.
@@ -84,7 +86,7 @@ def parse_config(bundle: Path, file: str, **values: Any) -> Any:
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / file))
     parser.read_meta(str(bundle / "configs" / "metadata.json"))
-    for name, value in ({"bundle_root": str(bundle)} | values).items():
+    for name, value in ({"bundle_root": str(bundle.absolute())} | values).items():
         if name not in parser.get():
             msg = f"{file} must have the id {name!r} to override it: it has none."
             raise ValueError(msg)

@@ -47,7 +47,8 @@ def evaluate(
         output_dir: where ``metrics.json``, ``errors.csv`` and the plots go; ``None`` writes none.
 
     Raises:
-        ValueError: there are no results, no references, or none of them belong together.
+        ValueError: there are no results, no references, two results of one case, or none that
+            belong together.
         OSError: the output folder cannot be written.
     """
     records = _read_results(Path(results_dir))
@@ -116,13 +117,23 @@ def _write_plots(evaluation: Evaluation, output_dir: Path) -> None:
 
 
 def _read_results(folder: Path) -> dict[str, dict[str, Any]]:
-    records = [read_case(file) for file in sorted(folder.glob(f"*/{RESULT_FILE}"))]
-    if not records:
+    files = sorted(folder.glob(f"*/{RESULT_FILE}"))
+    if not files:
         msg = (
             f"results must be a folder of `spine-monai localize`: {folder} has no */{RESULT_FILE}."
         )
         raise ValueError(msg)
-    return {record["case"]: record for record in records}
+    records: dict[str, dict[str, Any]] = {}
+    places: dict[str, Path] = {}
+    for file in files:
+        record = read_case(file)
+        case = record["case"]
+        if case in records:
+            msg = f"results must have one folder for each case: {places[case]} and {file.parent} "
+            msg += f"are both of the case {case}. Move one of them away."
+            raise ValueError(msg)
+        records[case], places[case] = record, file.parent
+    return records
 
 
 def _read_references(path: Path) -> dict[str, tuple[str, Points]]:

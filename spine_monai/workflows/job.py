@@ -31,6 +31,15 @@ class Job:
         """Whether the landmarks come from ``one`` slice or ``all``."""
         return check_slices(self.options.get("slices", "one"))
 
+    def options_of(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of one case: with its own slice, where its item names one.
+
+        Args:
+            item: of the case; see ``Localizer.run``.
+        """
+        index = item.get("slice_index")
+        return dict(self.options) if index is None else {**self.options, "slice_index": index}
+
     @property
     def identity(self) -> dict[str, Any]:
         """What must be equal for a result to count as this job's, ready for JSON."""

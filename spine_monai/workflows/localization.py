@@ -13,6 +13,7 @@ from spine_monai.workflows.archive import gather_cases, progress, run_shard
 from spine_monai.workflows.bundle import describe_bundle, find_bundle
 from spine_monai.workflows.cases import DATALIST_SUFFIX, Case, StudyOptions, find_cases
 from spine_monai.workflows.causes import root_cause
+from spine_monai.workflows.devices import device_value
 from spine_monai.workflows.engines import LOCAL, RAY, EngineChoice
 from spine_monai.workflows.in_process import check_read_ahead, run_here
 from spine_monai.workflows.job import Job
@@ -64,11 +65,13 @@ def localize(  # noqa: PLR0913 - the one door
         ray, only failed cases are kept, and the others counted.
 
     Raises:
-        ValueError: the studies, formats or bundle are wrong, before any work is done.
+        ValueError: the studies, formats, bundle or device are wrong, before any work is done.
         ManifestInUseError: another run does this shard.
         OSError: the output folder cannot be written.
     """
-    recipe = _recipe(output_dir, formats, bundle, backend, model, _with_device(values, device))
+    if device:
+        values["device"] = device_value(device, is_here=engine == LOCAL)
+    recipe = _recipe(output_dir, formats, bundle, backend, model, values)
     part = Shard.parse(shard) if shard else Shard() if engine == RAY else None
     choice = EngineChoice(engine, workers, gpus, keeps_tries=part is not None)
     if engine == RAY:
@@ -199,10 +202,6 @@ def _recipe(
     return Recipe(
         find_bundle(bundle), Path(output_dir), check_formats(formats), values, backend, file
     )
-
-
-def _with_device(values: dict[str, Any], device: str | None) -> dict[str, Any]:
-    return values | {"device": f"$torch.device('{device}')"} if device else values
 
 
 def _check_datalists(studies: Sequence[str | Path]) -> None:

@@ -17,6 +17,7 @@ from spine_monai.workflows.job import Job
 from spine_monai.workflows.outputs import (
     DEFAULT_FORMATS,
     check_source,
+    set_aside,
     why_not_finished,
     write_case,
 )
@@ -108,11 +109,15 @@ class Localizer:
     def conclude(self, reading: Reading) -> CaseReport:
         """Find the landmarks of a study that was read, write its files, and log its fate.
 
+        Of a case that fails, the files of an earlier run are set aside.
+
         Raises:
             OSError: the output folder cannot be written.
         """
         report = reading.report or self._conclude(reading)
         _log(report)
+        if report.status == "failed" and set_aside(self.job.output_dir / str(report.case)):
+            logger.warning("case %s: its earlier results are called *.outdated now", report.case)
         if self.tries:
             self.tries.end(report.case)
         return replace(report, tries=report.tries or reading.tries)
@@ -127,7 +132,7 @@ class Localizer:
         reason: str | None = FIRST_TIME
         if (self.job.output_dir / case / RESULT_FILE).is_file():
             image = located(image)
-            reason, digest = self._why_again(case, image)
+            reason, digest = self._why_again(item, image)
             if reason is None:
                 report = CaseReport(case, "skipped", FINISHED, digest=digest)
                 return Reading(item, 0.0, report=report)
@@ -140,7 +145,7 @@ class Localizer:
         return Reading(item, time.perf_counter() - started, study, slices)
 
     def _why_again(
-        self, case: str, study: LocatedStudy | UnusableStudy
+        self, item: Item, study: LocatedStudy | UnusableStudy
     ) -> tuple[str | None, str | None]:
         """Why a case must be done again, ``None`` where its files fit; and its study's digest."""
         job = self.job
@@ -149,8 +154,8 @@ class Localizer:
         if isinstance(study, UnusableStudy):
             return "done again: its study cannot be located any more", None
         digest = study.digest
-        expected = {"bundle": dict(job.bundle), "options": dict(job.options)}
-        reason = why_not_finished(job.output_dir / case, digest, expected, job.formats)
+        expected = {"bundle": dict(job.bundle), "options": job.options_of(item)}
+        reason = why_not_finished(job.output_dir / str(item["id"]), digest, expected, job.formats)
         return reason and f"done again: {reason}", digest
 
     def _conclude(self, reading: Reading) -> CaseReport:
@@ -161,7 +166,8 @@ class Localizer:
             raise ValueError(msg)
         try:
             result = self._infer(reading.slices)
-            content = case_content(result, study, self.job.bundle, self.job.options)
+            options = self.job.options_of(reading.item)
+            content = case_content(result, study, self.job.bundle, options)
         except Exception as error:
             return _failed(case, error, time.perf_counter() - started)
         try:

@@ -80,8 +80,13 @@ class Manifest:
     ) -> None:
         self._stream.close()
 
-    def add(self, report: CaseReport) -> None:
-        """Write what became of a case, and wait until it is on the disk."""
+    def add(self, report: CaseReport, slice_index: int | None = None) -> None:
+        """Write what became of a case, and wait until it is on the disk.
+
+        Args:
+            report: what became of it.
+            slice_index: the slice that the case asked for; ``None`` left it to the evidence.
+        """
         status = POISON if report.is_poison else FAILED if report.status == "failed" else DONE
         line = {
             "id": report.case,
@@ -91,6 +96,7 @@ class Manifest:
             "tries": report.tries,
             "seconds": round(report.duration_s, 3),
             "digest": report.digest,
+            "slice_index": slice_index,
             "ended": _now(),
             "job": self.key,
         }
@@ -103,11 +109,12 @@ class Manifest:
 
 
 class Word(NamedTuple):
-    """Where the manifests have their last word on a case, and its status."""
+    """Where the manifests have their last word on a case, its status and the slice asked for."""
 
     status: str
     path: Path
     offset: int
+    slice_index: int | None = None
 
     def report(self) -> CaseReport:
         """Read the line as the report of a case.
@@ -115,9 +122,7 @@ class Word(NamedTuple):
         Raises:
             OSError: the manifest is gone.
         """
-        with self.path.open("rb") as stream:
-            stream.seek(self.offset)
-            line = json.loads(stream.readline())
+        line = self._line()
         return CaseReport(
             line["id"],
             "done" if line["status"] == DONE else "failed",
@@ -129,9 +134,27 @@ class Word(NamedTuple):
             is_poison=line["status"] == POISON,
         )
 
+    def is_later_than(self, earlier: "Word") -> bool:
+        """Say whether the case ended later with this word than with one read before it.
+
+        Raises:
+            OSError: a manifest is gone.
+        """
+        return self.path == earlier.path or self._end() > earlier._end()
+
+    def _end(self) -> tuple[float, bool]:
+        """When the case ended; of one second, success counts as later."""
+        ended = datetime.strptime(self._line()["ended"], TIME)
+        return ended.timestamp(), self.status == DONE
+
+    def _line(self) -> dict[str, Any]:
+        with self.path.open("rb") as stream:
+            stream.seek(self.offset)
+            return dict(json.loads(stream.readline()))
+
 
 def last_words(output_dir: Path, key: str) -> dict[str, Word]:
-    """Return the last word on each case in any manifest of a folder; one of success stays.
+    """Return the last word on each case in any manifest of a folder: what came of it latest.
 
     Args:
         output_dir: where the manifests lie.
@@ -145,9 +168,10 @@ def last_words(output_dir: Path, key: str) -> dict[str, Word]:
         for offset, line in _lines(path):
             if "id" not in line or line["job"] != key:
                 continue
+            word = Word(sys.intern(line["status"]), path, offset, line.get("slice_index"))
             earlier = words.get(line["id"])
-            if earlier is None or earlier.status != DONE:
-                words[line["id"]] = Word(sys.intern(line["status"]), path, offset)
+            if earlier is None or word.is_later_than(earlier):
+                words[line["id"]] = word
     return words
 
 

@@ -25,6 +25,7 @@ from spine_monai.writers.dicom_sr import write_sr
 from spine_monai.writers.json import read_case
 from spine_monai.writers.table import TABLE_FILE
 
+OUTDATED = ".outdated"  # after the name of a file that an earlier run left of a case that failed
 Writer = Callable[[Path], object]
 
 FORMATS = ("json", "csv", "markups", "overlay", "report", "sr", "sc", "gsps")
@@ -79,7 +80,8 @@ def write_case(
 ) -> None:
     """Write a case's files, each whole or not at all, ``landmarks.json`` last: it marks the end.
 
-    Files of other formats that an earlier run left are written anew, so that all of them agree.
+    Files of other formats that an earlier run left are written anew, so that all of them agree;
+    those that were set aside are removed.
 
     Args:
         folder: of the case; made if need be.
@@ -97,6 +99,28 @@ def write_case(
         if name in formats or path.is_file():
             write_whole(path, write)
     write_text(folder / RESULT_FILE, case_text(content))
+    for name in CASE_FILES.values():
+        (folder / f"{name}{OUTDATED}").unlink(missing_ok=True)
+
+
+def set_aside(folder: Path) -> bool:
+    """Rename a case's files of an earlier run, so that nobody takes them for those of this one.
+
+    ``landmarks.json`` goes first, for it is what marks the others as finished.
+
+    Args:
+        folder: of the case.
+
+    Returns:
+        Whether there were any.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    files = [path for name in CASE_FILES.values() if (path := folder / name).is_file()]
+    for file in files:
+        file.replace(file.with_name(f"{file.name}{OUTDATED}"))
+    return bool(files)
 
 
 def write_run(output_dir: Path, formats: Sequence[str]) -> None:

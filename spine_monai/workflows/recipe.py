@@ -74,7 +74,7 @@ class Recipe:
 
     def parse(self) -> Any:
         """Return the bundle's configuration with the values in it, and no study of its own."""
-        given = {"formats": list(self.formats), "output_dir": str(self.output_dir)}
+        given = {"formats": list(self.formats), "output_dir": str(self.output_dir.absolute())}
         parser = parse_config(self.bundle, INFERENCE_FILE, **{**given, **self.values})
         parser["dataset::data"] = []
         return parser

@@ -32,6 +32,7 @@ from spine_monai.pacs.node.working import Bench, Hand
 from spine_monai.pacs.quiet import silence_libraries
 from spine_monai.pacs.remote import Destination, open_remote
 from spine_monai.workflows.bundle import describe_bundle, find_bundle
+from spine_monai.workflows.devices import device_value
 from spine_monai.workflows.outputs import check_formats
 from spine_monai.workflows.processes import processors
 from spine_monai.workflows.recipe import Recipe
@@ -231,12 +232,11 @@ def _order(settings: Serve) -> tuple[Order, str]:
     """What workers are told at first, and the digest of the weights.
 
     Raises:
-        ValueError: the bundle is wrong.
+        ValueError: the bundle or the device is wrong.
     """
     bundle = find_bundle(settings.bundle)
     digests = describe_bundle(bundle)["weights_sha256"].values()
-    device = settings.device
-    values = {"device": f"$torch.device('{device}')"} if device else {}
+    values = {"device": device_value(settings.device)} if settings.device else {}
     recipe = Recipe(bundle, settings.folder / "results", tuple(settings.formats), values)
     threads = max(1, processors() // settings.workers)
     order = Order(recipe, settings.folder / "results" / ".tries", threads, NOTHING)

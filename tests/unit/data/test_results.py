@@ -75,6 +75,17 @@ def test_an_image_that_is_gone_is_told(even_study, write_result, tmp_path):
     assert f"{image} must still be there" in remark.message
 
 
+def test_the_result_of_a_picture_is_told(even_study, write_result, tmp_path):
+    image = even_study.write_nifti(tmp_path / "a.nii")
+    item = even_study.datalist_item(image, case="a", fold=0)
+    record = write_result(item, tmp_path / "results")
+    record["source"]["kind"] = "picture"
+    (tmp_path / "results" / "a" / "landmarks.json").write_text(json.dumps(record))
+    (remark,) = datalist_from_results(tmp_path / "results", LUMBAR11).left_out
+    assert (remark.case, remark.code) == ("a", "image_is_picture")
+    assert f"{image} must be DICOM or a volume file to be in a datalist" in remark.message
+
+
 def test_another_image_in_its_place_is_told(item, write_result, write_series, study, tmp_path):
     write_result(item | {"image": str(tmp_path / "dicom")}, tmp_path / "results")
     for file in (tmp_path / "dicom").iterdir():

@@ -6,7 +6,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from spine_monai.readers import StudyError
+from spine_monai.readers import StudyError, locate_study, read_study
 from spine_monai.readers.pictures import is_picture_file, read_picture
 
 
@@ -125,6 +125,18 @@ def test_other_exif_tags_do_not_matter(tmp_path, grey):
 def test_a_damaged_exif_block_says_nothing(tmp_path, grey):
     path = save(tmp_path / "exif.jpg", grey, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
     assert read_picture(path, 0.5)[0].shape == (12, 10, 1)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.5, 2.5, 5.0])
+def test_a_picture_is_no_scan_in_another_plane(tmp_path, grey, spacing_mm):
+    located = locate_study(save(tmp_path / "slice.png", grey), pixel_spacing_mm=spacing_mm)
+    assert read_study(located).image.shape == (1, *grey.shape, 1)
+
+
+def test_a_picture_of_huge_pixels_is_refused(tmp_path, grey):
+    located = locate_study(save(tmp_path / "slice.png", grey), pixel_spacing_mm=500.0)
+    with pytest.raises(StudyError, match=r"pixels of at most 5 mm .*: got 500\. Is --pixel-spac"):
+        read_study(located)
 
 
 def test_the_name_says_whether_a_file_is_a_picture(tmp_path):

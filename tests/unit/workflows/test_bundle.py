@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,14 @@ def test_an_unknown_id_cannot_be_overridden(tmp_path):
     assert parse_config(root, "inference.yaml", epochs=5)["epochs"] == 5
     with pytest.raises(ValueError, match=r"inference.yaml must have the id 'epochss'"):
         parse_config(root, "inference.yaml", epochss=5)
+
+
+@pytest.mark.parametrize("name", ["%b", "@b", "$b"])
+def test_a_folder_whose_name_means_something_to_monai_is_a_folder(tmp_path, monkeypatch, name):
+    make_bundle(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    parser = parse_config(Path(name), "inference.yaml")
+    assert parser.get_parsed_content("bundle_root") == str(tmp_path / name)
 
 
 def test_a_folder_without_metadata_is_no_bundle(tmp_path):

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from spine_monai.workflows.job import Job
 from spine_monai.workflows.localizer import Localizer
 from spine_monai.workflows.recipe import EvaluatorPredict, Recipe
 from spine_monai.workflows.tries import MAX_TRIES, Tries
+from spine_monai.writers.json import read_case
 
 BUNDLE = {"name": "b", "version": "1", "weights_sha256": {}, "config_sha256": ""}
 PREPARE = Compose([LoadSpineStudyd("image"), CentralSlicesd("image", count=3)])
@@ -94,6 +96,23 @@ def test_a_finished_case_is_done_again_where_anything_differs(job, item, caplog)
         assert reason in caplog.text
 
 
+def test_a_case_is_done_again_where_its_own_slice_differs(job, item, caplog):
+    caplog.set_level(logging.INFO)
+    localizer = Localizer(predict, PREPARE, replace(job, options={"slice_index": None}))
+    statuses = [localizer.run(item | {"slice_index": index}).status for index in (1, 2, 2)] + [
+        localizer.run(item).status
+    ]
+    assert statuses == ["done", "done", "skipped", "done"]
+    assert caplog.text.count("it was done with another options") == 2
+
+
+def test_the_record_names_the_slice_that_a_case_asked_for(job, item):
+    localizer = Localizer(predict, PREPARE, replace(job, options={"slice_index": 0}))
+    localizer.run(item | {"slice_index": 2})
+    record = read_case(job.output_dir / "one" / "landmarks.json")
+    assert record["options"]["slice_index"] == record["slice"]["index"] == 2
+
+
 def test_a_case_whose_study_is_gone_fails_though_its_files_are_there(job, item, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     localizer = Localizer(predict, PREPARE, job)
@@ -102,6 +121,27 @@ def test_a_case_whose_study_is_gone_fails_though_its_files_are_there(job, item, 
     assert report.status == "failed"
     assert "gone does not" in report.reason
     assert "its study cannot be located any more" in caplog.text
+
+
+def test_a_case_that_fails_when_done_again_has_no_current_results(job, item, tmp_path, caplog):
+    localizer, folder = Localizer(predict, PREPARE, job), job.output_dir / "one"
+    localizer.run(item)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert localizer.run(item | {"image": ListedStudy(str(tmp_path / "gone"))}).status == "failed"
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert after == {f"{name}.outdated": content for name, content in before.items()}
+    assert "its earlier results are called *.outdated now" in caplog.text
+    assert localizer.run(item).status == "done"
+    assert {path.name for path in folder.iterdir()} == set(before)
+
+
+def test_a_case_that_killed_too_often_has_no_current_results(job, item, tmp_path):
+    Localizer(predict, PREPARE, job).run(item)
+    for _ in range(MAX_TRIES):
+        Tries(tmp_path / "marks").begin("one")
+    report = Localizer(predict, PREPARE, job, Tries(tmp_path / "marks")).run(item)
+    assert report.is_poison
+    assert not (job.output_dir / "one" / "landmarks.json").exists()
 
 
 def test_what_goes_wrong_in_a_case_is_its_own(job, item):
@@ -224,6 +264,17 @@ def test_an_interrupted_run_takes_its_marks_back(job, item, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         list(run_here(localizer, [item, item | {"id": "two"}], 1))
     assert tries.suspects() == set()
+
+
+@pytest.mark.parametrize("name", ["%out", "@out", "$out"])
+def test_an_output_folder_may_have_any_name(tmp_path, monkeypatch, name):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "metadata.json").write_text("{}")
+    text = "{bundle_root: ., output_dir: '', formats: [], dataset: {data: []}}"
+    (tmp_path / "configs" / "inference.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    parser = Recipe(tmp_path, Path(name)).parse()
+    assert parser.get_parsed_content("output_dir") == str(tmp_path / name)
 
 
 def test_backend_and_model_go_together(tmp_path):

@@ -21,10 +21,10 @@ SECOND = Shard(2, 3)
 POISON = CaseReport("c", "failed", "kills", [], tries=3, is_poison=True)
 
 
-def write(folder, *reports, job=JOB, shard=SECOND):
+def write(folder, *reports, job=JOB, shard=SECOND, slices=()):
     with Manifest(folder, shard, job) as manifest:
-        for report in reports:
-            manifest.add(report)
+        for report in reports or [DONE]:
+            manifest.add(report, dict(slices).get(report.case))
     return manifest
 
 
@@ -54,13 +54,38 @@ def test_the_first_line_says_what_the_run_does(tmp_path):
     assert case["digest"] == "ab"
 
 
-def test_runs_and_shards_add_up_and_success_stays(tmp_path):
+def test_runs_and_shards_add_up_and_the_later_word_holds(tmp_path):
     write(tmp_path, FAILED, DONE)
     write(tmp_path, CaseReport("b", "done", "this time"), shard=Shard(1, 2))
-    write(tmp_path, CaseReport("a", "failed", "the disk is away"))
+    write(tmp_path, CaseReport("a", "failed", "no T2 any more"))
     words = last_words(tmp_path, job_key(JOB))
-    assert {case: word.status for case, word in words.items()} == {"a": "done", "b": "done"}
+    assert {case: word.status for case, word in words.items()} == {"a": "failed", "b": "done"}
     assert words["b"].report().reason == "this time"
+
+
+@pytest.mark.parametrize("later", ["1-of-2", "2-of-3"])
+def test_of_two_manifests_the_later_word_holds(tmp_path, later):
+    for shard, slice_index in ((Shard(1, 2), 4), (SECOND, 7)):
+        path = write(tmp_path, slices={"a": slice_index}, shard=shard).path
+        if shard.name != later:
+            line = path.read_text().splitlines()[-1]
+            ended = json.loads(line)["ended"]
+            path.write_text(path.read_text().replace(ended, "2001-09-09T01:46:40+0000"))
+    (word,) = last_words(tmp_path, job_key(JOB)).values()
+    assert word.slice_index == (4 if later == "1-of-2" else 7)
+
+
+def test_the_slice_of_a_case_is_told(tmp_path):
+    manifest = write(tmp_path, DONE, slices={"a": 4})
+    assert last_words(tmp_path, manifest.key)["a"].slice_index == 4
+
+
+def test_lines_of_earlier_releases_name_no_slice(tmp_path):
+    manifest = write(tmp_path, DONE)
+    text = manifest.path.read_text()
+    manifest.path.write_text(text.replace('"slice_index": null, ', ""))
+    assert "slice_index" not in manifest.path.read_text()
+    assert last_words(tmp_path, manifest.key)["a"].slice_index is None
 
 
 def test_another_job_has_its_own_words(tmp_path):

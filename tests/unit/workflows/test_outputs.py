@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from spine_monai.workflows.outputs import check_formats, why_not_finished
+from spine_monai.workflows.outputs import check_formats, set_aside, why_not_finished
 
 EXPECTED = {"bundle": {"version": "1"}, "options": {}}
 
@@ -28,6 +28,15 @@ def test_every_reason_to_do_a_case_again_is_said(folder):
     assert reason == "overlay.png is missing"
     (folder / "landmarks.json").write_text("{")
     assert "no readable" in why_not_finished(folder, "abc", EXPECTED, ("json",))
+
+
+def test_files_set_aside_are_those_of_results_alone(folder):
+    (folder / "notes.txt").write_text("mine")
+    assert set_aside(folder)
+    names = {"landmarks.json.outdated", "landmarks.mrk.json.outdated", "notes.txt"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert not set_aside(folder)
+    assert not set_aside(folder / "none")
 
 
 def test_an_unknown_format_is_refused():
