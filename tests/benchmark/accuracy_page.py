@@ -300,7 +300,7 @@ def cost_table() -> str:
             f"{own['inference_peak_mb']} MB | {own['training_step_ms']} ms "
             f"({own['training_batch']} images) | {own['training_peak_mb']} MB |"
         )
-    note = "Coordinates of 320 x 320 pixels, heatmaps of 256 x 192 for the default and 256 x 128 for the others; inference in float32, "
+    note = "Coordinates of 320 x 320 pixels, heatmaps of 256 x 192 for the default, 512 x 512 for `paper_512` and 256 x 128 for the others; inference in float32, "
     note += f"training in {content['training_precision']} without the optimizer; load {content['load']}. `{content['command']}`, `cost.json`."
     return "\n".join(lines) + "\n\n" + note
 

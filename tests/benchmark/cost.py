@@ -45,6 +45,7 @@ NETWORKS = {
     "scn: heatmap": ("heatmap_network_def", "scn", COMMON_WINDOW, 4),
     "hourglass: heatmap": ("heatmap_network_def", "hourglass", COMMON_WINDOW, 4),
     "hrnet: heatmap": ("heatmap_network_def", "hrnet", COMMON_WINDOW, 4),
+    "paper_512: heatmap": ("heatmap_network_def", "paper_512", (512, 512), 4),
 }
 
 
@@ -72,7 +73,7 @@ def measure(name: str, precision: str) -> dict[str, Any]:
     before_mb = peak_mb()
     forward_ms = milliseconds(lambda: infer(network, shape))
     inference_mb = peak_mb() - before_mb
-    layout = training_layout(key, precision)
+    layout = training_layout(key, ARMS[arm], precision)
     inferer = AutocastInferer(precision, layout)
     network.to(memory_format=layout)
     step_ms = milliseconds(lambda: step(network, inferer, key, shape, batch))
@@ -117,10 +118,12 @@ def infer(network: torch.nn.Module, shape: tuple[int, int]) -> None:
         AutocastInferer("float32")(torch.rand(1, 1, *shape), network.eval())
 
 
-def training_layout(key: str, precision: str) -> torch.memory_format:
+def training_layout(key: str, arm: Arm, precision: str) -> torch.memory_format:
     """Return the memory format in which the bundle trains a network."""
-    is_heatmap = key.startswith("heatmap")
-    return group_norm_memory_format(precision, "cpu") if is_heatmap else torch.channels_last
+    has_group_norm = key.startswith("heatmap") and "memory_format" not in arm.values.get(
+        "heatmap", {}
+    )
+    return group_norm_memory_format(precision, "cpu") if has_group_norm else torch.channels_last
 
 
 def step(
