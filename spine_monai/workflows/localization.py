@@ -69,6 +69,7 @@ def localize(  # noqa: PLR0913 - the one door
         ManifestInUseError: another run does this shard.
         OSError: the output folder cannot be written.
     """
+    _check_series(values.get("series_uid"))
     if device:
         values["device"] = device_value(device, is_here=engine == LOCAL)
     recipe = _recipe(output_dir, formats, bundle, backend, model, values)
@@ -202,6 +203,14 @@ def _recipe(
     return Recipe(
         find_bundle(bundle), Path(output_dir), check_formats(formats), values, backend, file
     )
+
+
+def _check_series(series_uid: Any) -> None:
+    """Refuse what MONAI would evaluate, or replace by something else."""
+    if str(series_uid or "").startswith(("$", "@", "%")):
+        msg = "series_uid must be a SeriesInstanceUID or a series' name: got one that begins with "
+        msg += f"{str(series_uid)[0]!r}. `spine-monai series STUDY` lists them."
+        raise ValueError(msg)
 
 
 def _check_datalists(studies: Sequence[str | Path]) -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
+from spine_monai.workflows import localize
 from spine_monai.workflows.devices import device_value
 
 
@@ -25,3 +26,10 @@ def test_a_device_that_is_not_here_is_refused(device):
 
 def test_a_device_may_be_another_computers():
     assert device_value("cuda:99", is_here=False) == "$torch.device('cuda:99')"
+
+
+@pytest.mark.parametrize("series", ["$print(1)", "@device", "%other.yaml"])
+def test_a_series_is_not_evaluated_either(tmp_path, series):
+    expected = "series_uid must be a SeriesInstanceUID or a series' name: got one that begins with"
+    with pytest.raises(ValueError, match=expected):
+        localize([tmp_path], tmp_path / "out", series_uid=series)
