@@ -58,7 +58,7 @@ def check_ids(source: str | Path, ids: Collection[str], known: Collection[str]) 
     unknown = sorted(set(ids) - set(known))
     if unknown:
         msg = f"{source} must hold ids of the workflow files: no file has {unknown}."
-        raise ValueError(msg.replace("values must hold", "values must be"))
+        raise ValueError(msg)
 
 
 def check_neighbours(
