@@ -33,7 +33,7 @@ from spine_monai.workflows.stages import circumstances, prepare_bundle
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "robustness.json"
-OF_DEFAULT_SHAPE = ("default", "remapped")  # arms with networks as the bundle has them
+OF_DEFAULT_SHAPE = ("default", "again", "remapped")  # arms with networks as the bundle has them
 NETWORK_FILES = {"heatmap": "model.pt", "coordinates": "model_coordinates.pt"}
 
 Volume = NDArray[np.float32]
