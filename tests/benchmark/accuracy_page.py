@@ -167,13 +167,13 @@ def arms_text(rows: Mapping[str, Any]) -> str:
 
 
 def unrun_text(rows: Mapping[str, Any]) -> str:
-    """Name the arms that are configured and have no row."""
+    """Name the arms that are configured and have no row; some folds may be there."""
     run = {row.split(":")[0] for row in rows}
     names = [name for name in TITLES if name not in run]
     if not names:
         return "Every arm that is configured has its rows."
     listed = ", ".join(f"`{name}` ({TITLES[name]})" for name in names)
-    return f"Configured and not trained: {listed}; `make bench-accuracy ARMS=... JOBS=...` does it."
+    return f"Configured, and not trained on all folds: {listed}; `make bench-accuracy ARMS=... JOBS=...` does it."
 
 
 def flagged_text(headline: Mapping[str, Any]) -> str:
