@@ -35,7 +35,7 @@ $(PEERS): $(TESTED)  # programs that the benchmark runs beside ours, out of our 
 demo: $(READY)  ## find the landmarks on the bundled real study
 	$(BIN)/spine-monai demo --out demo_output
 
-test: $(TESTED)  ## run the whole suite, with coverage
+test: $(TESTED)  ## run all tests but the heavy ones, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not heavy' -n $(TEST_WORKERS) --dist loadfile --durations=25 --cov --cov-report=term:skip-covered
 
 test-heavy: $(TESTED)  ## run the tests that take minutes or need SPINE_MONAI_DATA

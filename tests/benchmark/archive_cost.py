@@ -49,9 +49,9 @@ def cost_table(speed: Any, price: float) -> str:
     lines.append(f"| seconds a study, two cores, two workers | {seconds:.2f} |")
     lines.append(f"| core hours | {core_hours:,.0f} |")
     for machines in MACHINES:
-        days = core_hours / machines / 16 / 24
+        hours = core_hours / machines / 16
         lines.append(
-            f"| days on {machines} machine{'s'[: machines - 1]} of 16 cores | {days:,.1f} |"
+            f"| hours on {machines} machine{'s'[: machines - 1]} of 16 cores | {hours:,.1f} |"
         )
     lines.append(f"| cost at {price:g} a core hour | {core_hours * price:,.0f} |")
     lines.append(f"| results (json, markups) | {STUDIES * sizes[0] / 2**20:,.0f} GiB |")
