@@ -123,6 +123,12 @@ def set_aside(folder: Path) -> bool:
     return bool(files)
 
 
+def was_set_aside(folder: Path) -> bool:
+    """Whether a case's ``landmarks.json`` was renamed by ``set_aside`` and not written again."""
+    result = folder / RESULT_FILE
+    return result.with_name(f"{RESULT_FILE}{OUTDATED}").is_file() and not result.is_file()
+
+
 def write_run(output_dir: Path, formats: Sequence[str]) -> None:
     """Write the files that hold all cases, those asked for and those there: table, report's page.
 
