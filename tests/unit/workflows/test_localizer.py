@@ -215,6 +215,34 @@ def test_what_goes_wrong_in_a_case_is_its_own(job, item):
     assert not (job.output_dir / "one").exists()
 
 
+def without_numbers(items):
+    outputs = predict(items)
+    for output in outputs:
+        landmarks = output["landmarks"]
+        sure = np.where(np.arange(11) == 4, np.nan, landmarks.confidence)
+        output["landmarks"] = replace(landmarks, confidence=sure)
+    return outputs
+
+
+def test_where_a_record_cannot_be_written_no_file_of_the_case_is(job, item, caplog):
+    report = Localizer(without_numbers, PREPARE, job).run(item)
+    assert (report.status, "not JSON compliant" in report.reason) == ("failed", True)
+    assert not (job.output_dir / "one").exists()
+    assert "its earlier results" not in caplog.text
+
+
+def test_where_a_file_cannot_be_written_no_other_of_the_case_is(job, item, monkeypatch):
+    def refuse(*_):
+        msg = "no picture"
+        raise ValueError(msg)
+
+    monkeypatch.setattr("spine_monai.workflows.outputs.draw_overlay", refuse)
+    job = replace(job, formats=("json", "markups", "overlay"))
+    report = Localizer(predict, PREPARE, job).run(item)
+    assert (report.status, report.reason) == ("failed", "no picture")
+    assert not list(job.output_dir.rglob("*.*"))
+
+
 def test_a_disk_that_cannot_be_written_ends_the_run(job, item):
     job.output_dir.write_text("in the way")
     with pytest.raises(OSError, match="out"):
