@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -19,13 +19,30 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    write_all_whole({path: write})
+
+
+def write_all_whole(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Fill all files aside, then rename them into place in their order.
+
+    If one cannot be filled, none appears, and nothing is left.
+
+    Args:
+        writers: where each file shall appear, and what fills it; see ``write_whole``.
+
+    Raises:
+        OSError: a folder cannot be written.
+    """
+    asides = {path: path.with_name(f".{uuid.uuid4().hex}-{path.name}") for path in writers}
     try:
-        write(aside)
-        aside.replace(path)
+        for path, write in writers.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(asides[path])
+        for path, aside in asides.items():
+            aside.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        for aside in asides.values():
+            aside.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

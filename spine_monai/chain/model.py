@@ -21,6 +21,9 @@ from spine_monai.fusion.windows import is_graph, may_look
 
 TAIL = 20.0  # degrees of freedom of the steps' distribution
 FLOOR_LOG_HEAT = -12.0  # what is darker is equally dark
+# The greatest price of an absence. It is as good as impossible, and leaves the probabilities room:
+# they take the exponential of what a step costs at least, and double precision holds that of 709.
+DEAREST = 500.0
 
 
 class Beliefs(NamedTuple):
@@ -219,8 +222,11 @@ def _depths(points_mm: Tensor, ahead_mm: Tensor, view_mm: Tensor) -> Tensor:
 
 
 def _charge(moves: Tensor, prices: Tensor) -> None:
-    """Lower the scores of turning absent by (2, B, G, N - 1, K) prices, below and above."""
-    below, above = (-prices).unbind(0)
+    """Lower the scores of turning absent by (2, B, G, N - 1, K) prices, below and above.
+
+    None counts as more than ``DEAREST``.
+    """
+    below, above = (-prices).clamp_min(-DEAREST).unbind(0)
     count = prices.shape[-1]
     moves[..., :count, count + 1] = below
     moves[..., count, :count] = above

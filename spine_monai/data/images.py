@@ -1,5 +1,6 @@
 """Find the image of a case by its name."""
 
+import os
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
@@ -64,6 +65,14 @@ class ImageFinder:
         except StudyError:  # there is no DICOM
             return {}
         return {one.uid: [AnnotatedImage(one.instances[0], one.name).study] for one in series}
+
+
+def name_of_folder(file: Path) -> str:
+    """Return the name of the folder where a file lies, or a link to it.
+
+    What a link leads to does not count: git-annex and DataLad keep the files elsewhere.
+    """
+    return Path(os.path.abspath(file)).parent.name
 
 
 def image_in(folder: Path) -> Path:

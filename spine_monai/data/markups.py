@@ -12,7 +12,7 @@ from spine_monai.data.checks import is_point
 from spine_monai.data.conversion import Conversion, LeftOutError
 from spine_monai.data.datalists import Item
 from spine_monai.data.folds import PUBLIC_KEY, with_folds
-from spine_monai.data.images import image_in
+from spine_monai.data.images import image_in, name_of_folder
 from spine_monai.data.placing import placed_item
 from spine_monai.geometry import LPS_FROM_RAS, apply_affine
 from spine_monai.landmarks import LandmarkRegistry
@@ -70,7 +70,7 @@ def conversion_from_markups(
         raise ValueError(msg)
     conversion = Conversion(registry, subject_key)
     for file in conversion.each(markups):
-        case = file.resolve().parent.name
+        case = name_of_folder(file)
         with conversion.attempt(case):
             conversion.add(_item(case, file, conversion))
     return conversion

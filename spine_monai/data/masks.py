@@ -23,7 +23,7 @@ from spine_monai.data.bodies import (
 from spine_monai.data.conversion import Conversion, LeftOutError
 from spine_monai.data.datalists import Item
 from spine_monai.data.folds import PUBLIC_KEY
-from spine_monai.data.images import ImageFinder, image_in
+from spine_monai.data.images import ImageFinder, image_in, name_of_folder
 from spine_monai.data.levels import VERTEBRAE, level_name
 from spine_monai.data.placing import placed_item
 from spine_monai.geometry import spacing_mm
@@ -88,7 +88,7 @@ def datalist_from_masks(
     conversion = Conversion(registry, subject_key)
     finder = ImageFinder(images) if images else None
     for mask in conversion.each(_find_masks(masks, named=finder is None)):
-        case = volume_stem(mask) if finder else mask.resolve().parent.name
+        case = volume_stem(mask) if finder else name_of_folder(mask)
         with conversion.attempt(case):
             image = finder.find(case) if finder else image_in(mask.parent)
             volume = read_mask(mask)

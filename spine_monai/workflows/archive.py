@@ -19,7 +19,7 @@ from spine_monai.workflows.manifest import (
     job_key,
     last_words,
 )
-from spine_monai.workflows.outputs import write_run
+from spine_monai.workflows.outputs import was_set_aside, write_run
 from spine_monai.workflows.report import CaseReport, Reports, RunReport
 from spine_monai.workflows.shards import Shard
 from spine_monai.workflows.tries import TRIES_FOLDER, Tries
@@ -30,8 +30,9 @@ NOT_DONE = "no run has finished it with these weights and options; run its shard
 def run_shard(engine: Engine, job: Job, cases: Sequence[Case], shard: Shard) -> RunReport:
     """Do the cases of a shard that its manifest does not list as finished, and list them.
 
-    What the manifest lists is believed: neither the study nor the result is looked at. The files
-    that hold all cases are written only where the shard is all cases.
+    What the manifest lists is believed: neither the study nor the result is looked at, unless a
+    later run set the result aside. The files that hold all cases are written only where the shard
+    is all cases.
 
     Args:
         engine: does the cases.
@@ -51,7 +52,8 @@ def run_shard(engine: Engine, job: Job, cases: Sequence[Case], shard: Shard) -> 
     with Manifest(job.output_dir, shard, job.identity) as manifest:
         words = {} if job.overwrite else last_words(job.output_dir, manifest.key)
         suspects = tries.suspects()  # last, so that they cannot keep the others from being done
-        todo = list(_todo([case for case in cases if shard.holds(case.id)], words, report))
+        own = [case for case in cases if shard.holds(case.id)]
+        todo = list(_todo(job, own, words, report))
         todo.sort(key=lambda case: case.id in suspects)
         items = (case.network_item for case in todo)
         slices = {case.id: case.slice_index for case in todo}
@@ -66,9 +68,11 @@ def run_shard(engine: Engine, job: Job, cases: Sequence[Case], shard: Shard) -> 
     return report
 
 
-def _todo(cases: Sequence[Case], words: dict[str, Word], report: RunReport) -> Iterator[Case]:
+def _todo(
+    job: Job, cases: Sequence[Case], words: dict[str, Word], report: RunReport
+) -> Iterator[Case]:
     for case in cases:
-        word = _word_on(case, words)
+        word = _word_on(job, case, words)
         if word is not None and word.status == DONE:
             report.count(CaseReport(case.id, "skipped", FINISHED))
         elif word is not None and word.status == POISON:
@@ -77,10 +81,13 @@ def _todo(cases: Sequence[Case], words: dict[str, Word], report: RunReport) -> I
             yield case
 
 
-def _word_on(case: Case, words: dict[str, Word]) -> Word | None:
-    """The last word on a case; none where it was about another slice."""
+def _word_on(job: Job, case: Case, words: dict[str, Word]) -> Word | None:
+    """The last word on a case; none where it was about another slice, or results set aside."""
     word = words.get(case.id)
-    return word if word is not None and word.slice_index == case.slice_index else None
+    if word is None or word.slice_index != case.slice_index:
+        return None
+    is_gone = word.status == DONE and was_set_aside(job.output_dir / case.id)
+    return None if is_gone else word
 
 
 def gather_cases(job: Job, cases: Sequence[Case]) -> RunReport:
@@ -97,14 +104,14 @@ def gather_cases(job: Job, cases: Sequence[Case]) -> RunReport:
     words = last_words(job.output_dir, key)
     started = first_start(job.output_dir, key) or time.time()
     report = RunReport(job.bundle, job.formats, started)
-    report.write(job.output_dir, _counted(cases, words, report))
+    report.write(job.output_dir, _counted(job, cases, words, report))
     write_run(job.output_dir, job.formats)
     return report
 
 
-def _counted(cases: Sequence[Case], words: dict[str, Word], report: RunReport) -> Reports:
+def _counted(job: Job, cases: Sequence[Case], words: dict[str, Word], report: RunReport) -> Reports:
     for case in cases:
-        word = _word_on(case, words)
+        word = _word_on(job, case, words)
         entry = word.report() if word else CaseReport(case.id, "failed", NOT_DONE)
         report.count(entry)
         yield entry

@@ -15,10 +15,13 @@ SHARE = 0.99  # of the pixels
 # Tried by hand: every slice of 28 T2 studies needs 119 steps or more. With one voxel far above it,
 # points were up to 4 mm off where 12 were left (as usual at 16), 9 mm at 6, and 45 mm at 2.
 FEW_STEPS = 12
+# Grey values a step, at least: else steps are few because the image has few values, and no extreme
+# one takes contrast away.
+VALUES_PER_STEP = 2
 
 
 def grey_value_warnings(item: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
-    """Warn of a slice of which nearly all pixels lie in very few steps of its range.
+    """Warn of a slice of which nearly all pixels lie in very few steps, many values in each.
 
     Args:
         item: of the slice, ``slice`` with its ``index``, and ``native_image``, (1, H, W) as it goes
@@ -30,8 +33,8 @@ def grey_value_warnings(item: Mapping[str, Any]) -> tuple[Mapping[str, str], ...
     values = np.asarray(item["native_image"])
     index = item["slice"]["index"]
     low, high = float(values.min()), float(values.max())
-    steps = _steps_in_use(values)
-    if low == high or steps > FEW_STEPS:
+    steps = _fewest(np.histogram(values, STEPS)[0])
+    if low == high or steps > FEW_STEPS or not _are_shared(values, steps):
         return ()
     message = "clip or window the image's grey values, or look at each landmark: "
     message += f"{SHARE * 100:g} % of the pixels of slice {index} lie in {steps} of the {STEPS} "
@@ -40,7 +43,12 @@ def grey_value_warnings(item: Mapping[str, Any]) -> tuple[Mapping[str, str], ...
     return ({"code": "extreme_grey_values", "message": message},)
 
 
-def _steps_in_use(values: NDArray[Any]) -> int:
-    """How many of the steps, the fullest first, hold nearly all pixels."""
-    counts = np.sort(np.histogram(values, STEPS)[0])[::-1].cumsum()
-    return int(np.searchsorted(counts, SHARE * counts[-1])) + 1
+def _are_shared(values: NDArray[Any], steps: int) -> bool:
+    """Whether the steps in use hold more grey values than one each."""
+    return _fewest(np.unique(values, return_counts=True)[1]) >= VALUES_PER_STEP * steps
+
+
+def _fewest(counts: NDArray[Any]) -> int:
+    """How many of the counted groups, the fullest first, hold nearly all pixels."""
+    sums = np.sort(counts)[::-1].cumsum()
+    return int(np.searchsorted(sums, SHARE * sums[-1])) + 1

@@ -44,6 +44,7 @@ class Reading:
         slices: the preprocessed slices.
         report: its fate, where nothing is left to do.
         tries: how often it was begun; 0 where nobody counts.
+        is_outdated: whether the results of an earlier run no longer count, where it failed.
     """
 
     item: Item
@@ -52,6 +53,7 @@ class Reading:
     slices: Sequence[Item] = ()
     report: CaseReport | None = None
     tries: int = 0
+    is_outdated: bool = False
 
 
 class Localizer:
@@ -98,26 +100,29 @@ class Localizer:
         if tries > 1:
             remove_leftovers(self.job.output_dir / item["id"])
         if tries > MAX_TRIES:
-            return Reading(item, 0.0, report=_poison(item["id"]))
+            return Reading(item, 0.0, report=_poison(item["id"]), is_outdated=True)
         try:
             return replace(self._read(item, started), tries=tries)
         except Exception as error:
             seconds = time.perf_counter() - started
             report = replace(_failed(item["id"], error, seconds), tries=tries)
-            return Reading(item, seconds, report=report)
+            is_outdated = self._has_outdated_results(item)
+            return Reading(item, seconds, report=report, is_outdated=is_outdated)
 
     def conclude(self, reading: Reading) -> CaseReport:
         """Find the landmarks of a study that was read, write its files, and log its fate.
 
-        Of a case that fails, the files of an earlier run are set aside.
+        Of a case that fails, the files of an earlier run are set aside, unless it was refused
+        before any work and they are of the same study and weights.
 
         Raises:
             OSError: the output folder cannot be written.
         """
         report = reading.report or self._conclude(reading)
         _log(report)
-        if report.status == "failed" and set_aside(self.job.output_dir / str(report.case)):
-            logger.warning("case %s: its earlier results are called *.outdated now", report.case)
+        if report.status == "failed":
+            was_begun = reading.study is not None
+            self._judge_earlier(report.case, is_outdated=was_begun or reading.is_outdated)
         if self.tries:
             self.tries.end(report.case)
         return replace(report, tries=report.tries or reading.tries)
@@ -157,6 +162,30 @@ class Localizer:
         expected = {"bundle": dict(job.bundle), "options": job.options_of(item)}
         reason = why_not_finished(job.output_dir / str(item["id"]), digest, expected, job.formats)
         return reason and f"done again: {reason}", digest
+
+    def _has_outdated_results(self, item: Item) -> bool:
+        """Whether a case that was refused has results of another study or of other weights.
+
+        Other options do not count: of the same study, they may be what was mistyped and refused.
+        What cannot be compared stays.
+        """
+        folder, expected = self.job.output_dir / str(item["id"]), {"bundle": dict(self.job.bundle)}
+        if not (folder / RESULT_FILE).is_file():
+            return False
+        try:
+            digest = _usable(located(item["image"])).digest
+        except Exception as error:
+            logger.debug("case %s: its study cannot be compared", item["id"], exc_info=error)
+            return False
+        return why_not_finished(folder, digest, expected, formats=()) is not None
+
+    def _judge_earlier(self, case: str, *, is_outdated: bool) -> None:
+        """Set aside the results of an earlier run of a case that failed, or say that they stay."""
+        folder = self.job.output_dir / case
+        if is_outdated and set_aside(folder):
+            logger.warning("case %s: its earlier results are called *.outdated now", case)
+        elif (folder / RESULT_FILE).is_file():
+            logger.warning("case %s: its earlier results stay: nothing was done anew", case)
 
     def _conclude(self, reading: Reading) -> CaseReport:
         started, case = time.perf_counter() - reading.seconds, str(reading.item["id"])

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spine_monai.files import write_text, write_whole
+from spine_monai.files import write_all_whole
 from spine_monai.readers import LocatedStudy
 from spine_monai.viz import draw_overlay, require_matplotlib
 from spine_monai.viz.report_page import PAGE_FILE, write_report_page
@@ -78,10 +78,10 @@ def write_case(
     result: Result,
     study: LocatedStudy,
 ) -> None:
-    """Write a case's files, each whole or not at all, ``landmarks.json`` last: it marks the end.
+    """Write a case's files, all or, if one cannot be made, none.
 
-    Files of other formats that an earlier run left are written anew, so that all of them agree;
-    those that were set aside are removed.
+    ``landmarks.json`` appears last: it marks the end. Files of other formats that an earlier run
+    left are written anew, so that all of them agree; those that were set aside are removed.
 
     Args:
         folder: of the case; made if need be.
@@ -93,12 +93,13 @@ def write_case(
     Raises:
         OSError: the folder cannot be written.
     """
+    text = case_text(content)
     writers = _plain_writers(result) | _dicom_writers(result, content, study)
-    for name, write in writers.items():
-        path = folder / CASE_FILES[name]
-        if name in formats or path.is_file():
-            write_whole(path, write)
-    write_text(folder / RESULT_FILE, case_text(content))
+    paths = {name: folder / CASE_FILES[name] for name in writers}
+    wanted = [name for name, path in paths.items() if name in formats or path.is_file()]
+    files = {paths[name]: writers[name] for name in wanted}
+    files[folder / RESULT_FILE] = lambda path: path.write_text(text, encoding="utf-8")
+    write_all_whole(files)
     for name in CASE_FILES.values():
         (folder / f"{name}{OUTDATED}").unlink(missing_ok=True)
 
@@ -121,6 +122,12 @@ def set_aside(folder: Path) -> bool:
     for file in files:
         file.replace(file.with_name(f"{file.name}{OUTDATED}"))
     return bool(files)
+
+
+def was_set_aside(folder: Path) -> bool:
+    """Whether a case's ``landmarks.json`` was renamed by ``set_aside`` and not written again."""
+    result = folder / RESULT_FILE
+    return result.with_name(f"{RESULT_FILE}{OUTDATED}").is_file() and not result.is_file()
 
 
 def write_run(output_dir: Path, formats: Sequence[str]) -> None:

@@ -436,6 +436,19 @@ def test_turning_absent_costs_what_the_next_landmark_would_lie_in_view():
     assert price[..., :K, :K].abs().max() == 0
 
 
+@pytest.mark.parametrize("height_mm", [3_000, 9_000, 60_000])
+def test_probabilities_are_numbers_however_tall_the_view(height_mm):
+    """A price of 0.2 per mm: double precision does not hold the exponential of 900."""
+    chain, candidates = chain_of(), random_candidates()
+    middle = torch.tensor([height_mm / 2 / SPACING_MM[0, 0].item(), 0.0])
+    candidates = candidates._replace(points_ij=candidates.points_ij + middle)
+    view_ij = torch.stack([torch.zeros(2), 2 * middle + 70.0]).expand(B, 2, 2)
+    options = (middle.expand(B, N, 2), torch.full((N, 2), 30.0), SPACING_MM, view_ij)
+    probabilities = chain.decide(*chain.scores(candidates, *options)).probabilities
+    torch.testing.assert_close(probabilities.sum(-1), torch.ones(B, N))
+    torch.testing.assert_close(probabilities[..., K:], torch.zeros(B, N, 2))
+
+
 def test_a_step_that_nobody_has_is_like_its_nearest_neighbour():
     points_mm, _ = subjects_mm(6, scatter_mm=1.0)
     points_mm[:, 0] = NAN

@@ -4,7 +4,13 @@ import hashlib
 
 import pytest
 
-from spine_monai.files import sha256_of_file, sha256_of_files, write_text, write_whole
+from spine_monai.files import (
+    sha256_of_file,
+    sha256_of_files,
+    write_all_whole,
+    write_text,
+    write_whole,
+)
 
 
 def half_then_fail(path):
@@ -50,6 +56,32 @@ def test_a_failure_leaves_the_old_file_as_it_was(tmp_path):
     with pytest.raises(OSError, match="disk is gone"):
         write_whole(path, half_then_fail)
     assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_several_files_none_appears_before_all_are_filled(tmp_path):
+    first, second = tmp_path / "one.txt", tmp_path / "a" / "two.txt"
+
+    def write(aside):
+        assert not first.exists()
+        aside.write_text("2")
+
+    write_all_whole({first: lambda aside: aside.write_text("1"), second: write})
+    assert (first.read_text(), second.read_text()) == ("1", "2")
+    assert sorted(path.name for path in tmp_path.rglob("*.txt")) == ["one.txt", "two.txt"]
+
+
+def test_where_one_of_several_files_fails_all_stay_as_they_were(tmp_path):
+    path = tmp_path / "one.txt"
+    path.write_text("old")
+    with pytest.raises(OSError, match="disk is gone"):
+        write_all_whole(
+            {
+                path: lambda aside: aside.write_text("new"),
+                tmp_path / "c.bin": half_then_fail,
+            }
+        )
+    assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 

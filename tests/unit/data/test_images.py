@@ -1,10 +1,12 @@
 """Images found by the names of their cases."""
 
+from pathlib import Path
+
 import pydicom
 import pytest
 
 from spine_monai.data.conversion import LeftOutError
-from spine_monai.data.images import ImageFinder, image_in
+from spine_monai.data.images import ImageFinder, image_in, name_of_folder
 
 
 @pytest.fixture
@@ -62,3 +64,14 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 
 def test_a_folder_without_a_volume_is_dicom(folder):
     assert image_in(folder / "e") == folder / "e"
+
+
+@pytest.mark.parametrize("file", ["t2.nii", "./t2.nii", "../f/t2.nii", "deep/../t2.nii"])
+def test_a_folder_has_its_name_however_its_files_are_named(folder, monkeypatch, file):
+    monkeypatch.chdir(folder / "f")
+    assert name_of_folder(Path(file)) == "f"
+
+
+def test_the_folder_of_a_link_is_where_the_link_lies(folder):
+    (folder / "f" / "link.nii").symlink_to(folder / "one" / "g.nii")
+    assert name_of_folder(folder / "f" / "link.nii") == "f"

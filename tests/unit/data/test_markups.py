@@ -144,6 +144,16 @@ def test_the_case_is_the_folder_however_it_is_named(case, monkeypatch):
     assert (item["id"], item["image"]) == ("sub-1", str(case / "t2.nii.gz"))
 
 
+def test_the_case_is_the_folder_of_a_link_not_of_the_file_behind_it(case, tmp_path):
+    """DataLad and git-annex keep the files elsewhere, each in a folder of its own."""
+    kept = tmp_path / "annex" / "MD5E-s12--abc.mrk.json" / "MD5E-s12--abc.mrk.json"
+    kept.parent.mkdir(parents=True)
+    (case / "t2.mrk.json").rename(kept)
+    (case / "t2.mrk.json").symlink_to(kept)
+    (item,) = datalist_from_markups([case.parent], LUMBAR11)
+    assert (item["id"], item["image"]) == ("sub-1", str(case / "t2.nii.gz"))
+
+
 def test_folds_come_from_their_file(case, tmp_path):
     folds = write_folds(tmp_path, "case,fold\nsub-0,1\nsub-1,3\n")
     (item,) = datalist_from_markups([case], LUMBAR11, folds)

@@ -119,6 +119,14 @@ def test_a_mask_beside_its_image_is_of_the_folders_case(tmp_path):
     np.testing.assert_allclose(item["points_lps"]["L4"], truth_lps("L4"), atol=1.0)
 
 
+def test_a_linked_mask_is_of_the_folder_of_its_link(tmp_path):
+    kept = write_nifti(tmp_path / "annex" / "kept" / "kept.nii.gz", draw_mask(NAMES))
+    write_nifti(tmp_path / "sub-1" / "t2.nii.gz", draw_mask(NAMES).astype(np.int16))
+    (tmp_path / "sub-1" / "mask.nii.gz").symlink_to(kept)
+    (item,) = datalist_from_masks([tmp_path / "sub-1"], LUMBAR11).items
+    assert item["id"] == "sub-1"
+
+
 def test_an_oblique_mask_gives_the_same_levels(tmp_path):
     """Turned by 20 degrees about x: the canal still bounds the bodies."""
     turn = nib.eulerangles.euler2mat(x=np.radians(20))

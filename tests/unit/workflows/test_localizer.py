@@ -123,16 +123,81 @@ def test_a_case_whose_study_is_gone_fails_though_its_files_are_there(job, item, 
     assert "its study cannot be located any more" in caplog.text
 
 
-def test_a_case_that_fails_when_done_again_has_no_current_results(job, item, tmp_path, caplog):
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def outdated(files):
+    return {f"{name}.outdated": content for name, content in files.items()}
+
+
+def out_of_memory(items):
+    raise MemoryError
+
+
+def test_a_case_that_fails_when_done_again_has_no_current_results(job, item, caplog):
     localizer, folder = Localizer(predict, PREPARE, job), job.output_dir / "one"
     localizer.run(item)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert localizer.run(item | {"image": ListedStudy(str(tmp_path / "gone"))}).status == "failed"
-    after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert after == {f"{name}.outdated": content for name, content in before.items()}
+    before = contents(folder)
+    again = Localizer(out_of_memory, PREPARE, replace(job, overwrite=True))
+    assert again.run(item).status == "failed"
+    assert contents(folder) == outdated(before)
     assert "its earlier results are called *.outdated now" in caplog.text
     assert localizer.run(item).status == "done"
-    assert {path.name for path in folder.iterdir()} == set(before)
+    assert contents(folder).keys() == before.keys()
+
+
+@pytest.fixture
+def volume(study, tmp_path):
+    """A study that is no DICOM, and that a test may change."""
+    return {"id": "one", "image": ListedStudy(str(study.write_nifti(tmp_path / "t2.nii")))}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    ("changed", "formats", "reason"),
+    [
+        ({}, ("json", "sr"), "must be DICOM"),
+        ({"slice_index": 99}, ("json",), "slice_index must lie within"),
+        ({"image": ListedStudy("gone")}, ("json",), "study must exist"),
+    ],
+)
+def test_a_refusal_before_any_work_leaves_earlier_results(  # noqa: PLR0917
+    job, volume, caplog, changed, formats, reason, overwrite
+):
+    Localizer(predict, PREPARE, job).run(volume)
+    before = contents(job.output_dir / "one")
+    again = Localizer(predict, PREPARE, replace(job, formats=formats, overwrite=overwrite))
+    report = again.run(volume | changed)
+    assert (report.status, reason in report.reason) == ("failed", True)
+    assert contents(job.output_dir / "one") == before
+    assert "its earlier results stay: nothing was done anew" in caplog.text
+    assert Localizer(predict, PREPARE, job).run(volume).status == "skipped"
+
+
+def test_results_of_a_study_that_changed_do_not_stay_where_it_is_refused(job, volume):
+    Localizer(predict, PREPARE, job).run(volume)
+    before = contents(job.output_dir / "one")
+    volume["image"].path.write_bytes(b"damaged")
+    assert Localizer(predict, PREPARE, job).run(volume).status == "failed"
+    assert contents(job.output_dir / "one") == outdated(before)
+
+
+def test_results_of_other_weights_do_not_stay_where_a_study_is_refused(job, volume):
+    Localizer(predict, PREPARE, job).run(volume)
+    before = contents(job.output_dir / "one")
+    other = replace(job, bundle=BUNDLE | {"version": "2"})
+    assert Localizer(predict, PREPARE, other).run(volume | {"slice_index": 99}).status == "failed"
+    assert contents(job.output_dir / "one") == outdated(before)
+
+
+def test_results_stay_where_the_study_went_away_after_it_was_located(job, volume):
+    volume = volume | {"image": volume["image"].locate()}
+    Localizer(predict, PREPARE, job).run(volume)
+    before = contents(job.output_dir / "one")
+    volume["image"].path.unlink()
+    assert Localizer(predict, PREPARE, job).run(volume).status == "failed"
+    assert contents(job.output_dir / "one") == before
 
 
 def test_a_case_that_killed_too_often_has_no_current_results(job, item, tmp_path):
@@ -145,12 +210,37 @@ def test_a_case_that_killed_too_often_has_no_current_results(job, item, tmp_path
 
 
 def test_what_goes_wrong_in_a_case_is_its_own(job, item):
-    def refuse(items):
-        raise MemoryError
-
-    report = Localizer(refuse, PREPARE, job).run(item)
+    report = Localizer(out_of_memory, PREPARE, job).run(item)
     assert (report.status, report.reason) == ("failed", "MemoryError: ")
     assert not (job.output_dir / "one").exists()
+
+
+def without_numbers(items):
+    outputs = predict(items)
+    for output in outputs:
+        landmarks = output["landmarks"]
+        sure = np.where(np.arange(11) == 4, np.nan, landmarks.confidence)
+        output["landmarks"] = replace(landmarks, confidence=sure)
+    return outputs
+
+
+def test_where_a_record_cannot_be_written_no_file_of_the_case_is(job, item, caplog):
+    report = Localizer(without_numbers, PREPARE, job).run(item)
+    assert (report.status, "not JSON compliant" in report.reason) == ("failed", True)
+    assert not (job.output_dir / "one").exists()
+    assert "its earlier results" not in caplog.text
+
+
+def test_where_a_file_cannot_be_written_no_other_of_the_case_is(job, item, monkeypatch):
+    def refuse(*_):
+        msg = "no picture"
+        raise ValueError(msg)
+
+    monkeypatch.setattr("spine_monai.workflows.outputs.draw_overlay", refuse)
+    job = replace(job, formats=("json", "markups", "overlay"))
+    report = Localizer(predict, PREPARE, job).run(item)
+    assert (report.status, report.reason) == ("failed", "no picture")
+    assert not list(job.output_dir.rglob("*.*"))
 
 
 def test_a_disk_that_cannot_be_written_ends_the_run(job, item):
