@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, that one process has at a time, and their digests."""
+"""Files that appear whole or not at all, their digests, and where they lie."""
 
 import fcntl
 import hashlib
@@ -43,6 +43,20 @@ def write_all_whole(writers: Mapping[Path, Callable[[Path], object]]) -> None:
     finally:
         for aside in asides.values():
             aside.unlink(missing_ok=True)
+
+
+def unlinked(path: str | Path) -> Path:
+    """Return an absolute path by name alone: links are not followed.
+
+    What a link leads to is no name to go by: git-annex and DataLad keep the files elsewhere.
+    """
+    return Path(os.path.abspath(path))
+
+
+def place_of(path: str | Path) -> Path:
+    """Return where a file or a link to it lies: links of folders are followed, its own is not."""
+    path = Path(path)
+    return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from spine_monai.data.checks import (
     check_item,
     check_one_fold_a_subject,
 )
-from spine_monai.files import write_text
+from spine_monai.files import place_of, write_text
 from spine_monai.geometry import spacing_mm
 from spine_monai.landmarks import LandmarkRegistry, load_registry
 
@@ -63,7 +63,7 @@ def write_datalist(
     items: Sequence[Item], path: Path, landmark_set: str, *, section: str = "training"
 ) -> None:
     """Write a datalist, whole or not at all; paths become relative to the file."""
-    folder = path.resolve().parent
+    folder = place_of(path).parent
     relative = [item | _relative(item, folder) for item in items]
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, "landmark_set": landmark_set}
     write_text(path, json.dumps(content | {section: relative}, indent=1) + "\n")
@@ -233,7 +233,7 @@ def _for_testing(item: Item) -> Item:
 
 
 def _absolute(item: Item, folder: Path) -> Item:
-    return {k: str((folder / item[k]).resolve()) for k in PATH_KEYS if k in item}
+    return {k: str(place_of(folder / item[k])) for k in PATH_KEYS if k in item}
 
 
 def _relative(item: Item, folder: Path) -> Item:

@@ -1,12 +1,12 @@
 """Find the image of a case by its name."""
 
-import os
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
 from spine_monai.data.conversion import LeftOutError
 from spine_monai.data.instances import AnnotatedImage
+from spine_monai.files import unlinked
 from spine_monai.readers import StudyError
 from spine_monai.readers.index import index_study
 from spine_monai.readers.volumes import is_volume_file, volume_stem
@@ -68,11 +68,8 @@ class ImageFinder:
 
 
 def name_of_folder(file: Path) -> str:
-    """Return the name of the folder where a file lies, or a link to it.
-
-    What a link leads to does not count: git-annex and DataLad keep the files elsewhere.
-    """
-    return Path(os.path.abspath(file)).parent.name
+    """Return the name of the folder where a file lies, or a link to it."""
+    return unlinked(file).parent.name
 
 
 def image_in(folder: Path) -> Path:

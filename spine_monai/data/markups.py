@@ -14,6 +14,7 @@ from spine_monai.data.datalists import Item
 from spine_monai.data.folds import PUBLIC_KEY, with_folds
 from spine_monai.data.images import image_in, name_of_folder
 from spine_monai.data.placing import placed_item
+from spine_monai.files import place_of
 from spine_monai.geometry import LPS_FROM_RAS, apply_affine
 from spine_monai.landmarks import LandmarkRegistry
 
@@ -137,4 +138,4 @@ def _item(case: str, markups: Path, conversion: Conversion) -> Item:
     known = {name: point for name, point in points.items() if point is not None}
     item = placed_item(case, image_in(markups.parent), known, conversion)
     mask = markups.parent / MASK_FILE
-    return item | ({"mask": str(mask.resolve())} if mask.is_file() else {})
+    return item | ({"mask": str(place_of(mask))} if mask.is_file() else {})

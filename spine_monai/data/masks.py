@@ -26,6 +26,7 @@ from spine_monai.data.folds import PUBLIC_KEY
 from spine_monai.data.images import ImageFinder, image_in, name_of_folder
 from spine_monai.data.levels import VERTEBRAE, level_name
 from spine_monai.data.placing import placed_item
+from spine_monai.files import place_of
 from spine_monai.geometry import spacing_mm
 from spine_monai.landmarks import LandmarkRegistry, level_kind
 from spine_monai.readers import StudyError
@@ -195,7 +196,7 @@ def _item(
     item = placed_item(case, image, points, conversion)
     if patient := SPIDER_NAME.fullmatch(case):
         item["subject"] = patient[1]
-    return item | {"mask": str(mask.resolve())}
+    return item | {"mask": str(place_of(mask))}
 
 
 def _find_masks(paths: Sequence[Path], *, named: bool) -> list[Path]:

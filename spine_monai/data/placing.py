@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from spine_monai.data.conversion import Conversion, LeftOutError
 from spine_monai.data.datalists import Item
 from spine_monai.data.folds import subject_of_dicom
+from spine_monai.files import place_of
 from spine_monai.geometry import points_ijk_from_lps
 from spine_monai.landmarks import LandmarkSet
 from spine_monai.readers import LocatedStudy, Volume, locate_study, read_study
@@ -65,7 +66,7 @@ def placed_item(
     return {
         "id": case,
         "subject": subject_of_study(case, located, conversion.subject_key),
-        "image": str(image.resolve()),
+        "image": str(place_of(image)),
         **({"series_uid": series_uid} if series_uid else {}),
         "slice_index": nearest_slice(volume, np.stack(list(known.values()))),
         "points_lps": points,

@@ -5,8 +5,10 @@ import hashlib
 import pytest
 
 from spine_monai.files import (
+    place_of,
     sha256_of_file,
     sha256_of_files,
+    unlinked,
     write_all_whole,
     write_text,
     write_whole,
@@ -139,3 +141,24 @@ def test_another_set_of_files_has_another_digest(tmp_path, contents):
         return sha256_of_files(files)
 
     assert digest("mine", [b"1", b"2"]) != digest("other", contents)
+
+
+@pytest.mark.parametrize("name", ["file", "./file", "deep/../file", "link to folder/file"])
+def test_a_file_lies_where_its_folder_truly_is(tmp_path, monkeypatch, name):
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "link to folder").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    assert place_of(name) == folder / "file"
+
+
+@pytest.mark.parametrize("name", [".", "..", "deep/.."])
+def test_a_folder_that_is_named_by_dots_has_its_place(tmp_path, monkeypatch, name):
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert place_of(name) == (tmp_path / name).resolve()
+
+
+def test_a_link_lies_where_it_is_not_where_it_leads(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "kept")
+    assert place_of(tmp_path / "link") == unlinked(tmp_path / "link") == tmp_path / "link"

@@ -72,6 +72,18 @@ def test_a_datalist_can_be_moved_with_its_images(tmp_path):
     assert read["image"] == str(after / "a.nii")
 
 
+def test_links_to_a_datalist_and_to_its_images_count_where_they_lie(tmp_path):
+    write_datalist([item("a1", image=str(tmp_path / "t2.nii.gz"))], tmp_path / "key", "lumbar11")
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "datalist.json").symlink_to(tmp_path / "key")
+    (study / "t2.nii.gz").symlink_to(tmp_path / "other key")
+    (read,) = read_datalist(study / "datalist.json")
+    assert read["image"] == str(study / "t2.nii.gz")
+    write_datalist([read], study / "datalist.json", "lumbar11")
+    assert read_datalist(study / "datalist.json") == [read]
+
+
 def test_items_come_back_as_they_were(datalist):
     items = read_datalist(str(datalist))
     assert [one["id"] for one in items] == ["a1", "a2", "b1", "c1"]

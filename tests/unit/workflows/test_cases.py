@@ -42,6 +42,14 @@ def test_a_volume_file_is_named_after_itself(nifti):
     assert case.network_item == {"id": "t2", "image": case.image}
 
 
+def test_links_of_one_name_are_told_apart_by_the_folders_where_they_lie(nifti, tmp_path):
+    links = [tmp_path / name / "image.nii.gz" for name in ("sub-1", "sub-2")]
+    for link in links:
+        link.parent.mkdir()
+        link.symlink_to(nifti)
+    assert [case.id for case in find_cases(links)] == ["sub-1_image", "sub-2_image"]
+
+
 def test_a_datalist_names_its_cases_and_slices(nifti, tmp_path):
     item = {"id": "first", "image": "sub-011/t2.nii.gz", "slice_index": 1}
     (item,) = network_items([write_datalist(tmp_path / "list.json", item)])
