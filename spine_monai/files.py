@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their digests, and where they lie."""
+"""Files that appear whole, that one process has at a time; their digests and places."""
 
 import fcntl
 import hashlib
