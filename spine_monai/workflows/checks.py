@@ -9,6 +9,8 @@ from typing import Any
 from spine_monai.files import write_text
 from spine_monai.landmarks import LandmarkRegistry
 
+TRAINED_PARTS = ("runs/**/*.pt", "predictions/**/*.npz", "models/*.pt")  # in a training's folder
+
 
 def check_bundle_root(bundle_root: str | Path) -> Path:
     """Return the bundle's folder if it is one.
@@ -89,22 +91,44 @@ def _has_step(points: Mapping[str, Any], names: Sequence[str]) -> bool:
     return any(first and second for first, second in pairwise(known))
 
 
+def check_folds(folds: Sequence[int]) -> None:
+    """Refuse fewer than two folds, of which none could be held out.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if len(folds) < 2:
+        msg = f"datalist must have at least two folds, to hold one out: got {list(folds)}. Give "
+        msg += "--folds to `spine-monai convert`."
+        raise ValueError(msg)
+
+
 def check_same_training(file: Path, recipe: Mapping[str, Any]) -> None:
-    """Write what a training is of; if that is there already, it must be the same.
+    """Write what a training is of; where parts of one are finished, it must be the same.
 
     Finished parts are not done again, so those of another training would pass for this one's.
+
+    Args:
+        file: in the training's folder.
+        recipe: what it is of, in values that JSON has.
 
     Raises:
         ValueError: it is something else.
     """
     own = json.loads(json.dumps(recipe, default=str))
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else own
+    before = own
+    if file.is_file() and _has_trained_parts(file.parent):
+        before = json.loads(file.read_text(encoding="utf-8"))
     for name, value in own.items():
         if before.get(name) != value:
             msg = f"{name} must be that of the training in {file.parent}: expected "
             msg += f"{before.get(name)}, got {value}. Give what was given then, or another folder."
             raise ValueError(msg)
     write_text(file, json.dumps(own, indent=1) + "\n")
+
+
+def _has_trained_parts(folder: Path) -> bool:
+    return any(path for pattern in TRAINED_PARTS for path in folder.glob(pattern))
 
 
 def is_lower(current: float, previous_best: float) -> bool:

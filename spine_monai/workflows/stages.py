@@ -26,6 +26,7 @@ from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.card import write_card, write_metadata
 from spine_monai.workflows.causes import root_cause
 from spine_monai.workflows.checks import (
+    check_folds,
     check_ids,
     check_neighbours,
     check_path,
@@ -108,9 +109,10 @@ def _check_start(
     config = _all_ids(texts.values())
     check_ids("values", values, config)
     folds = _folds(items)
+    check_folds(folds)
     held_out = [[i["subject"] for i in items if i.get("fold") == fold] for fold in folds]
     registry = load_registry(values.get("landmark_set", config["landmark_set"]))
-    check_neighbours(items, [*held_out, exclude] if len(folds) > 1 else [exclude], registry)
+    check_neighbours(items, [*held_out, exclude], registry)
     recipe = {
         "datalist": sha256_of_file(datalist),
         "configuration": _digest_of(texts),
@@ -155,10 +157,7 @@ def cross_validate(
     Raises:
         ValueError: there is only one fold.
     """
-    if len(folds) < 2:
-        msg = f"datalist must have at least two folds, to hold one out: got {list(folds)}. Give "
-        msg += "--folds to `spine-monai convert`."
-        raise ValueError(msg)
+    check_folds(folds)
     for fold in folds:
         for network in networks:
             hold_out(bundle, network, fold, folds, values)

@@ -14,10 +14,10 @@ from spine_monai.workflows.stages import cross_validate, train
 def start(tmp_path):
     """Start a training on four cases of two folds, whose images are never opened."""
 
-    def started(levels=LUMBAR11.names, out="out", **values):
+    def started(levels=LUMBAR11.names, out="out", folds=2, **values):
         points = {name: [0.0, 0.0, -30.0 * n] for n, name in enumerate(levels)}
         items = [
-            {"id": f"c{n}", "subject": f"s{n}", "image": "none.nii", "fold": n % 2}
+            {"id": f"c{n}", "subject": f"s{n}", "image": "none.nii", "fold": n % folds}
             | {"points_lps": points}
             for n in range(4)
         ]
@@ -63,22 +63,41 @@ def test_points_without_neighbours_are_refused_before_the_training(start):
         start(vertebrae)
 
 
-def test_an_output_of_another_training_is_refused(start, tmp_path, monkeypatch):
-    """Its finished parts would be passed off as this one's."""
+class StartedError(Exception):
+    """Nothing was refused."""
 
-    class StartedError(Exception):
-        pass
 
+@pytest.fixture
+def never_trains(monkeypatch):
     def begin(*_args):
         raise StartedError
 
     monkeypatch.setattr(stages, "cross_validate", begin)
+
+
+def finish_a_part(folder, name="runs/heatmap/fold-0/checkpoint.pt"):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).touch()
+
+
+@pytest.mark.usefixtures("never_trains")
+@pytest.mark.parametrize(
+    "part",
+    [
+        "runs/coordinates/all-folds/checkpoint.pt",
+        "predictions/heatmap/fold-1.npz",
+        "models/fusion.pt",
+    ],
+)
+def test_an_output_of_another_training_is_refused(start, tmp_path, part):
+    """Its finished parts would be passed off as this one's."""
     one, other = (tmp_path / f"{n}.yaml" for n in "ab")
     one.write_text("learning_rate: 0.1")
     other.write_text("learning_rate: 0.2")
     for _ in range(2):
         with pytest.raises(StartedError):
             start(variant=one, exclude=["s0"])
+        finish_a_part(tmp_path / "out", part)
     for changed, said in (
         ({"variant": other, "exclude": ["s0"]}, "configuration"),
         ({"variant": one}, "exclude"),
@@ -87,6 +106,22 @@ def test_an_output_of_another_training_is_refused(start, tmp_path, monkeypatch):
     ):
         with pytest.raises(ValueError, match=f"{said} must be that of the training in .*out"):
             start(**changed)
+
+
+@pytest.mark.usefixtures("never_trains")
+def test_a_mistake_may_be_corrected_in_the_same_folder_before_anything_is_trained(start, tmp_path):
+    for seed in (1, 2):
+        with pytest.raises(StartedError):
+            start(seed=seed)
+        assert json.loads((tmp_path / "out" / "training.json").read_text())["values"] == {
+            "seed": seed
+        }
+
+
+def test_one_fold_is_refused_before_anything_is_written(start, tmp_path):
+    with pytest.raises(ValueError, match=r"at least two folds, to hold one out: got \[0\]"):
+        start(folds=1)
+    assert not (tmp_path / "out").exists()
 
 
 def datalist_of(tmp_path, *items):
