@@ -4,12 +4,10 @@ Each network is trained once without each fold, for predictions on subjects it h
 once on all folds, for the bundle. The fusion is fitted on the unseen ones' predictions.
 """
 
-import hashlib
 import json
 import logging
 import os
 import platform
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from spine_monai.files import sha256_of_file, write_text
 from spine_monai.landmarks import load_registry
 from spine_monai.workflows.arms import FUSION_FILE, measure_arms
 from spine_monai.workflows.bundle import find_bundle
-from spine_monai.workflows.card import write_card, write_metadata
+from spine_monai.workflows.card import write_card
 from spine_monai.workflows.causes import root_cause
 from spine_monai.workflows.checks import (
     check_folds,
@@ -32,13 +30,17 @@ from spine_monai.workflows.checks import (
     check_path,
     check_same_training,
 )
+from spine_monai.workflows.configuration import (
+    NETWORKS,
+    all_ids,
+    digest_of,
+    prepare_bundle,
+    workflow_texts,
+)
 
 logger = logging.getLogger(__name__)
 
-NETWORKS = ("coordinates", "heatmap")  # in this order: coordinates place the heatmaps' windows
-WORKFLOWS = (*(f"train_{network}.yaml" for network in NETWORKS), FUSION_FILE, "inference.yaml")
 NEVER = 10**6  # epochs between validations of a training that holds nothing out
-COPIED = ("configs/logging.conf", "LICENSE")
 METRICS_FILE = "metrics.json"
 RECIPE_FILE = "training.json"  # what the training in a folder is of
 
@@ -78,7 +80,7 @@ def train(
     exclude = [str(subject) for subject in exclude]
     _check_excluded(exclude, {item["subject"] for item in read_datalist(datalist)}, Path(datalist))
     folds = _folds(cases)
-    texts = _workflow_texts(find_bundle(bundle), variant)
+    texts = workflow_texts(find_bundle(bundle), variant)
     _check_start(root, Path(datalist), cases, exclude, texts, values)
     prepare_bundle(find_bundle(bundle), root, variant)
     given = {"datalist": str(Path(datalist).resolve()), **values}
@@ -106,7 +108,7 @@ def _check_start(
     """Refuse what would fail, or come to nothing, after hours."""
     check_path("output_dir", root)
     check_path("datalist", datalist)
-    config = _all_ids(texts.values())
+    config = all_ids(texts.values())
     check_ids("values", values, config)
     folds = _folds(items)
     check_folds(folds)
@@ -115,18 +117,12 @@ def _check_start(
     check_neighbours(items, [*held_out, exclude], registry)
     recipe = {
         "datalist": sha256_of_file(datalist),
-        "configuration": _digest_of(texts),
+        "configuration": digest_of(texts),
         "exclude": sorted(exclude),
         "values": dict(values),
     }
     root.mkdir(parents=True, exist_ok=True)
     check_same_training(root / RECIPE_FILE, recipe)
-
-
-def _digest_of(texts: Mapping[str, str]) -> str:
-    """Return one SHA-256 of what the workflow files say, comments aside."""
-    values = {name: yaml.safe_load(text) for name, text in texts.items()}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _folds(items: Iterable[Mapping[str, Any]]) -> list[int]:
@@ -241,32 +237,6 @@ def circumstances(command: str, exclude: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def prepare_bundle(source: Path, target: Path, variant: str | Path | None = None) -> None:
-    """Make a bundle without weights: the source's files, a variant's values merged into them.
-
-    Raises:
-        ValueError: there is no such variant, or no file has one of its ids.
-    """
-    for name in COPIED:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
-    for name, text in _workflow_texts(source, variant).items():
-        write_text(target / "configs" / name, text)
-    write_metadata(source, target)
-
-
-def _workflow_texts(source: Path, variant: str | Path | None) -> dict[str, str]:
-    """Return the text of each workflow file, with a variant's values merged in."""
-    texts = {n: (source / "configs" / n).read_text(encoding="utf-8") for n in WORKFLOWS}
-    if not variant:
-        return texts
-    overlay = _read_variant(source, variant, texts.values())
-    return {
-        name: f"# {name} with the variant {variant}.\n" + _merged(text, overlay)
-        for name, text in texts.items()
-    }
-
-
 def run_stage(bundle: Path, file: str, values: Mapping[str, Any], *, run_id: str = "run") -> None:
     """Run one training file of a bundle with those of the values whose ids it has."""
     from monai.bundle import ConfigWorkflow
@@ -288,33 +258,3 @@ def run_stage(bundle: Path, file: str, values: Mapping[str, Any], *, run_id: str
         workflow.finalize()
     except RuntimeError as error:
         raise root_cause(error) from None
-
-
-def _read_variant(source: Path, variant: str | Path, texts: Iterable[str]) -> dict[str, Any]:
-    shipped = source / "configs" / "variants" / f"{variant}.yaml"
-    file = shipped if shipped.is_file() else Path(variant)
-    if not file.is_file():
-        names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
-        msg = f"variant must be one of {names} or a YAML file: got {variant}."
-        raise ValueError(msg)
-    try:
-        overlay = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        msg = f"{file} must be a YAML file: {error}."
-        raise ValueError(msg) from error
-    if not isinstance(overlay, dict):
-        msg = f"{file} must hold ids and their values: got {overlay or 'nothing'}."
-        raise ValueError(msg)
-    check_ids(file, overlay, _all_ids(texts))
-    return overlay
-
-
-def _all_ids(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the ids of all workflow files, each with one file's value."""
-    return {name: value for text in texts for name, value in yaml.safe_load(text).items()}
-
-
-def _merged(text: str, overlay: Mapping[str, Any]) -> str:
-    config = yaml.safe_load(text)
-    known = {name: value for name, value in overlay.items() if name in config}
-    return yaml.safe_dump(config | known, sort_keys=False)

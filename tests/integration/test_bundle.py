@@ -22,7 +22,8 @@ from spine_monai.networks import precision, save_weights
 from spine_monai.workflows import localize
 from spine_monai.workflows.bundle import parse_config
 from spine_monai.workflows.causes import root_cause
-from spine_monai.workflows.stages import prepare_bundle, train
+from spine_monai.workflows.configuration import prepare_bundle
+from spine_monai.workflows.stages import train
 from spine_monai.workflows.training import run_training
 
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
