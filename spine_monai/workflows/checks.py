@@ -91,6 +91,29 @@ def _has_step(points: Mapping[str, Any], names: Sequence[str]) -> bool:
     return any(first and second for first, second in pairwise(known))
 
 
+def check_landmarks(
+    registry: LandmarkRegistry, reported: LandmarkRegistry, num_landmarks: int
+) -> None:
+    """Refuse sets of landmarks that do not go together, before hours of training.
+
+    Args:
+        registry: landmarks that are trained.
+        reported: those of them that are reported.
+        num_landmarks: channels of the networks.
+
+    Raises:
+        ValueError: some that are reported are not trained, or there are other channels.
+    """
+    unknown = [name for name in reported.names if name not in registry.names]
+    if unknown:
+        msg = f"reported_set must name landmarks of {registry.name} alone: got {reported.name}, of "
+        msg += f"which {', '.join(unknown)} are not in it. Set reported_set, too: to the file of "
+        raise ValueError(msg + "landmark_set, or to another set of landmarks that it names.")
+    if num_landmarks != len(registry):
+        msg = f"num_landmarks must be {len(registry)}, the landmarks of {registry.name}: got "
+        raise ValueError(msg + f"{num_landmarks}. Set num_landmarks, too.")
+
+
 def check_folds(folds: Sequence[int]) -> None:
     """Refuse fewer than two folds, of which none could be held out.
 

@@ -4,9 +4,12 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from spine_monai.files import write_text
@@ -16,6 +19,8 @@ from spine_monai.workflows.checks import check_ids
 
 NETWORKS = ("coordinates", "heatmap")  # in this order: coordinates place the heatmaps' windows
 WORKFLOWS = (*(f"train_{network}.yaml" for network in NETWORKS), FUSION_FILE, "inference.yaml")
+LANDMARK_SETS = ("landmark_set", "reported_set")  # ids: each a name, or a YAML file
+COUNT = "num_landmarks"
 COPIED = ("configs/logging.conf", "LICENSE")
 
 
@@ -25,39 +30,64 @@ def prepare_bundle(source: Path, target: Path, variant: str | Path | None = None
     Raises:
         ValueError: there is no such variant, or no file has one of its ids.
     """
-    for name in COPIED:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
-    for name, text in workflow_texts(source, variant).items():
-        write_text(target / "configs" / name, text)
-    write_metadata(source, target)
+    Configuration(source, variant).write(target)
 
 
-def workflow_texts(source: Path, variant: str | Path | None) -> dict[str, str]:
-    """Return the text of each workflow file, with a variant's values merged in.
+@dataclass(frozen=True)
+class Configuration:
+    """The workflow files of a bundle, and what a training changes in them.
+
+    Args:
+        source: the bundle.
+        variant: name of one of its overlays, or a YAML file; its values go into the files.
+        values: ids and their values for one training.
 
     Raises:
-        ValueError: there is no such variant, or no file has one of its ids.
+        ValueError: there is no such variant, or no file has one of its ids or of the values'.
     """
-    texts = {n: (source / "configs" / n).read_text(encoding="utf-8") for n in WORKFLOWS}
-    if not variant:
-        return texts
-    overlay = _read_variant(source, variant, texts.values())
-    return {
-        name: f"# {name} with the variant {variant}.\n" + _merged(text, overlay)
-        for name, text in texts.items()
-    }
 
+    source: Path
+    variant: str | Path | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
-def digest_of(texts: Mapping[str, str]) -> str:
-    """Return one SHA-256 of what the workflow files say, comments aside."""
-    values = {name: yaml.safe_load(text) for name, text in texts.items()}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    def __post_init__(self) -> None:
+        check_ids("values", self.values, _all_ids(self.texts.values()))
 
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Text of each workflow file, with the variant's values merged in."""
+        texts = {n: (self.source / "configs" / n).read_text(encoding="utf-8") for n in WORKFLOWS}
+        if not self.variant:
+            return texts
+        overlay = _read_variant(self.source, self.variant, texts.values())
+        return {
+            name: f"# {name} with the variant {self.variant}.\n" + _merged(text, overlay)
+            for name, text in texts.items()
+        }
 
-def all_ids(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the ids of all workflow files, each with one file's value."""
-    return {name: value for text in texts for name, value in yaml.safe_load(text).items()}
+    @property
+    def digest(self) -> str:
+        """One SHA-256 of what the workflow files say, comments and values aside."""
+        content = {name: yaml.safe_load(text) for name, text in self.texts.items()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def landmarks(self) -> dict[str, Any]:
+        """The landmark sets and ``num_landmarks``, worked out where they are expressions."""
+        from monai.bundle import ConfigParser
+
+        config = yaml.safe_load(_merged(self.texts["inference.yaml"], _plain(self.values)))
+        parser = ConfigParser(config | {"bundle_root": str(self.source.absolute())})
+        return {name: parser.get_parsed_content(name) for name in (*LANDMARK_SETS, COUNT)}
+
+    def write(self, target: Path) -> None:
+        """Write the bundle's files, without weights, to a folder."""
+        for name in COPIED:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.source / name, target / name)
+        for name, text in self.texts.items():
+            write_text(target / "configs" / name, text)
+        write_metadata(self.source, target)
 
 
 def _read_variant(source: Path, variant: str | Path, texts: Iterable[str]) -> dict[str, Any]:
@@ -75,11 +105,25 @@ def _read_variant(source: Path, variant: str | Path, texts: Iterable[str]) -> di
     if not isinstance(overlay, dict):
         msg = f"{file} must hold ids and their values: got {overlay or 'nothing'}."
         raise ValueError(msg)
-    check_ids(file, overlay, all_ids(texts))
+    check_ids(file, overlay, _all_ids(texts))
     return overlay
+
+
+def _all_ids(texts: Iterable[str]) -> set[str]:
+    return {name for text in texts for name in yaml.safe_load(text)}
 
 
 def _merged(text: str, overlay: Mapping[str, Any]) -> str:
     config = yaml.safe_load(text)
     known = {name: value for name, value in overlay.items() if name in config}
     return yaml.safe_dump(config | known, sort_keys=False)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON has them: YAML cannot hold paths or NumPy's numbers."""
+
+    def plain_one(value: Any) -> Any:
+        return value.item() if isinstance(value, np.generic) else str(value)
+
+    plain: dict[str, Any] = json.loads(json.dumps(dict(values), default=plain_one))
+    return plain

@@ -25,17 +25,16 @@ from spine_monai.workflows.card import write_card
 from spine_monai.workflows.causes import root_cause
 from spine_monai.workflows.checks import (
     check_folds,
-    check_ids,
+    check_landmarks,
     check_neighbours,
     check_path,
     check_same_training,
 )
 from spine_monai.workflows.configuration import (
+    COUNT,
+    LANDMARK_SETS,
     NETWORKS,
-    all_ids,
-    digest_of,
-    prepare_bundle,
-    workflow_texts,
+    Configuration,
 )
 
 logger = logging.getLogger(__name__)
@@ -80,9 +79,9 @@ def train(
     exclude = [str(subject) for subject in exclude]
     _check_excluded(exclude, {item["subject"] for item in read_datalist(datalist)}, Path(datalist))
     folds = _folds(cases)
-    texts = workflow_texts(find_bundle(bundle), variant)
-    _check_start(root, Path(datalist), cases, exclude, texts, values)
-    prepare_bundle(find_bundle(bundle), root, variant)
+    configuration = Configuration(find_bundle(bundle), variant, values)
+    _check_start(root, Path(datalist), cases, exclude, configuration)
+    configuration.write(root)
     given = {"datalist": str(Path(datalist).resolve()), **values}
     cross_validate(root, folds, given)
     for network in NETWORKS:
@@ -102,24 +101,23 @@ def _check_start(
     datalist: Path,
     items: Sequence[Mapping[str, Any]],
     exclude: Sequence[str],
-    texts: Mapping[str, str],
-    values: Mapping[str, Any],
+    configuration: Configuration,
 ) -> None:
     """Refuse what would fail, or come to nothing, after hours."""
     check_path("output_dir", root)
     check_path("datalist", datalist)
-    config = all_ids(texts.values())
-    check_ids("values", values, config)
+    landmarks = configuration.landmarks
+    registry, reported = (load_registry(landmarks[name]) for name in LANDMARK_SETS)
+    check_landmarks(registry, reported, landmarks[COUNT])
     folds = _folds(items)
     check_folds(folds)
     held_out = [[i["subject"] for i in items if i.get("fold") == fold] for fold in folds]
-    registry = load_registry(values.get("landmark_set", config["landmark_set"]))
     check_neighbours(items, [*held_out, exclude], registry)
     recipe = {
         "datalist": sha256_of_file(datalist),
-        "configuration": digest_of(texts),
+        "configuration": configuration.digest,
         "exclude": sorted(exclude),
-        "values": dict(values),
+        "values": dict(configuration.values),
     }
     root.mkdir(parents=True, exist_ok=True)
     check_same_training(root / RECIPE_FILE, recipe)

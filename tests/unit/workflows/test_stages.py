@@ -63,6 +63,47 @@ def test_points_without_neighbours_are_refused_before_the_training(start):
         start(vertebrae)
 
 
+def set_of(tmp_path, *names):
+    """A landmark set of one's own, in a file."""
+    kinds = {name: "disc" if "-" in name else "vertebra" for name in names}
+    lines = [f"- {{name: {name}, kind: {kind}}}" for name, kind in kinds.items()]
+    (tmp_path / "mine_set.yaml").write_text("\n".join(["name: mine", "landmarks:", *lines]))
+    return str(tmp_path / "mine_set.yaml")
+
+
+REPORTED = "reported_set must name landmarks of mine alone: got lumbar11, of which T12-L1, .* not"
+
+
+@pytest.mark.parametrize("door", ["variant", "values"])
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({"num_landmarks": 3}, REPORTED),
+        ({"num_landmarks": 4, "reported_set": "mine"}, "num_landmarks must be 3, .*mine: got 4"),
+        ({"reported_set": "mine"}, "num_landmarks must be 3, .*mine: got 13"),
+    ],
+)
+def test_landmark_sets_that_do_not_fit_are_refused_before_the_training(
+    start, tmp_path, door, others, said
+):
+    """The figures come last, after hours: there it would be too late."""
+    mine = set_of(tmp_path, "L4", "L4-L5", "L5")
+    given = {k: mine if v == "mine" else v for k, v in others.items()} | {"landmark_set": mine}
+    if door == "variant":
+        given = {"variant": variant_of(tmp_path, json.dumps(given))}
+    with pytest.raises(ValueError, match=said):
+        start(**given)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("never_trains")
+def test_a_count_of_landmarks_may_be_worked_out(start, tmp_path):
+    mine = set_of(tmp_path, "L4", "L4-L5", "L5")
+    counted = "$len(landmarks.load_registry(@landmark_set))"
+    with pytest.raises(StartedError):
+        start(landmark_set=mine, reported_set="@landmark_set", num_landmarks=counted)
+
+
 class StartedError(Exception):
     """Nothing was refused."""
 
