@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from spine_monai.workflows.checks import check_ids
 NETWORKS = ("coordinates", "heatmap")  # in this order: coordinates place the heatmaps' windows
 WORKFLOWS = (*(f"train_{network}.yaml" for network in NETWORKS), FUSION_FILE, "inference.yaml")
 LANDMARK_SETS = ("landmark_set", "reported_set")  # ids: each a name, or a YAML file
+OF_ONE_RUN = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir")
 COUNT = "num_landmarks"
 COPIED = ("configs/logging.conf", "LICENSE")
 
@@ -40,7 +42,8 @@ class Configuration:
     Args:
         source: the bundle.
         variant: name of one of its overlays, or a YAML file; its values go into the files.
-        values: ids and their values for one training.
+        values: ids and their values for one training; they go into the files, too, but for those
+            of its machine and folders.
 
     Raises:
         ValueError: there is no such variant, or no file has one of its ids or of the values'.
@@ -80,13 +83,18 @@ class Configuration:
         parser = ConfigParser(config | {"bundle_root": str(self.source.absolute())})
         return {name: parser.get_parsed_content(name) for name in (*LANDMARK_SETS, COUNT)}
 
+    @property
+    def _lasting(self) -> dict[str, Any]:
+        """The values that say what is trained, and so must be there when the networks are built."""
+        return {name: v for name, v in _plain(self.values).items() if name not in OF_ONE_RUN}
+
     def write(self, target: Path) -> None:
         """Write the bundle's files, without weights, to a folder."""
         for name in COPIED:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.source / name, target / name)
         for name, text in self.texts.items():
-            write_text(target / "configs" / name, text)
+            write_text(target / "configs" / name, _with_values(text, self._lasting))
         write_metadata(self.source, target)
 
 
@@ -117,6 +125,14 @@ def _merged(text: str, overlay: Mapping[str, Any]) -> str:
     config = yaml.safe_load(text)
     known = {name: value for name, value in overlay.items() if name in config}
     return yaml.safe_dump(config | known, sort_keys=False)
+
+
+def _with_values(text: str, values: Mapping[str, Any]) -> str:
+    """A workflow file with values in it, under its own header; as it is where it has none."""
+    if not values.keys() & yaml.safe_load(text).keys():
+        return text
+    header = takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True))
+    return "".join(header) + _merged(text, values)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
