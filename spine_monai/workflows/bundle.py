@@ -15,6 +15,7 @@ BUNDLE_NAME = "spine_landmarks"
 BUNDLE_VARIABLE = "SPINE_MONAI_BUNDLE"
 WEIGHTS = ("model.pt", "model_coordinates.pt", "fusion.pt")
 WEIGHTS_IDS = ("heatmap_weights", "coordinates_weights", "fusion_weights")  # in inference.yaml
+LANDMARK_SETS = ("landmark_set", "reported_set")  # ids there: each a name, or a YAML file
 
 
 def find_bundle(bundle: str | Path | None = None) -> Path:

@@ -143,9 +143,9 @@ def check_same_training(file: Path, recipe: Mapping[str, Any]) -> None:
     if file.is_file() and _has_trained_parts(file.parent):
         before = json.loads(file.read_text(encoding="utf-8"))
     for name, value in own.items():
-        if before.get(name) != value:
+        if before.get(name, value) != value:  # a file of an earlier version has not all names
             msg = f"{name} must be that of the training in {file.parent}: expected "
-            msg += f"{before.get(name)}, got {value}. Give what was given then, or another folder."
+            msg += f"{before[name]}, got {value}. Give what was given then, or another folder."
             raise ValueError(msg)
     write_text(file, json.dumps(own, indent=1) + "\n")
 

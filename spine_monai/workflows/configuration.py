@@ -14,13 +14,14 @@ import numpy as np
 import yaml
 
 from spine_monai.files import write_text
+from spine_monai.landmarks import REGISTRIES, load_registry
 from spine_monai.workflows.arms import FUSION_FILE
+from spine_monai.workflows.bundle import LANDMARK_SETS
 from spine_monai.workflows.card import write_metadata
 from spine_monai.workflows.checks import check_ids
 
 NETWORKS = ("coordinates", "heatmap")  # in this order: coordinates place the heatmaps' windows
 WORKFLOWS = (*(f"train_{network}.yaml" for network in NETWORKS), FUSION_FILE, "inference.yaml")
-LANDMARK_SETS = ("landmark_set", "reported_set")  # ids: each a name, or a YAML file
 OF_ONE_RUN = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir")
 COUNT = "num_landmarks"
 COPIED = ("configs/logging.conf", "LICENSE")
@@ -86,16 +87,26 @@ class Configuration:
     @property
     def _lasting(self) -> dict[str, Any]:
         """The values that say what is trained, and so must be there when the networks are built."""
-        return {name: v for name, v in _plain(self.values).items() if name not in OF_ONE_RUN}
+        values = {name: v for name, v in _plain(self.values).items() if name not in OF_ONE_RUN}
+        sets = {name: f"$@bundle_root + '/configs/{name}.yaml'" for name in self._set_files}
+        return values | sets
+
+    @property
+    def _set_files(self) -> dict[str, Path]:
+        """The landmark sets that are files; the bundle gets copies, to be used anywhere."""
+        sets = {name: self.landmarks[name] for name in LANDMARK_SETS}
+        return {name: Path(own) for name, own in sets.items() if str(own) not in REGISTRIES}
 
     def write(self, target: Path) -> None:
         """Write the bundle's files, without weights, to a folder."""
         for name in COPIED:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.source / name, target / name)
+        for name, file in self._set_files.items():
+            write_text(target / "configs" / f"{name}.yaml", file.read_text(encoding="utf-8"))
         for name, text in self.texts.items():
             write_text(target / "configs" / name, _with_values(text, self._lasting))
-        write_metadata(self.source, target)
+        write_metadata(self.source, target, load_registry(self.landmarks["landmark_set"]))
 
 
 def _read_variant(source: Path, variant: str | Path, texts: Iterable[str]) -> dict[str, Any]:

@@ -18,9 +18,9 @@ import yaml
 from spine_monai import __version__
 from spine_monai.data import read_datalist, read_training_cases
 from spine_monai.files import sha256_of_file, write_text
-from spine_monai.landmarks import load_registry
+from spine_monai.landmarks import describe_set, load_registry
 from spine_monai.workflows.arms import FUSION_FILE, measure_arms
-from spine_monai.workflows.bundle import find_bundle
+from spine_monai.workflows.bundle import LANDMARK_SETS, find_bundle
 from spine_monai.workflows.card import write_card
 from spine_monai.workflows.causes import root_cause
 from spine_monai.workflows.checks import (
@@ -32,7 +32,6 @@ from spine_monai.workflows.checks import (
 )
 from spine_monai.workflows.configuration import (
     COUNT,
-    LANDMARK_SETS,
     NETWORKS,
     Configuration,
 )
@@ -116,6 +115,7 @@ def _check_start(
     recipe = {
         "datalist": sha256_of_file(datalist),
         "configuration": configuration.digest,
+        **{name: describe_set(landmarks[name]) for name in LANDMARK_SETS},
         "exclude": sorted(exclude),
         "values": dict(configuration.values),
     }

@@ -1,13 +1,17 @@
 """The workflow files of a bundle to be trained."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from spine_monai.workflows.bundle import find_bundle
+from spine_monai.landmarks import load_registry
+from spine_monai.workflows.bundle import find_bundle, parse_config
 from spine_monai.workflows.configuration import WORKFLOWS, Configuration
+
+PAIRS = [("inference.yaml", "landmark_set"), ("inference.yaml", "reported_set")]
 
 
 def config_of(bundle, name):
@@ -23,6 +27,23 @@ def test_values_of_a_training_stand_in_its_bundle_where_the_networks_are_built(t
         assert (tmp_path / "configs" / name).read_text().startswith(f"# {name} with the variant")
     assert config_of(tmp_path, "inference.yaml")["window_size"] == [64, 32]
     assert config_of(tmp_path, "train_fusion.yaml")["shrinkage"] == 0.5
+
+
+def test_a_bundle_keeps_its_own_landmark_set_wherever_it_is_used(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    Path("mine.yaml").write_text("name: mine\nlandmarks: [{name: L4, kind: vertebra}]\n")
+    sets = {"landmark_set": "mine.yaml", "reported_set": "mine.yaml"}
+    Configuration(find_bundle(), values=sets | {"num_landmarks": 1}).write(Path("first"))
+    monkeypatch.chdir(tmp_path)
+    Configuration(Path("a/first")).write(Path("second"))  # trained again, from that bundle
+    for bundle in (Path("a/first"), Path("second")):
+        for workflow, name in [("train_fusion.yaml", "landmark_set"), *PAIRS]:
+            file = parse_config(bundle, workflow).get_parsed_content(name)
+            assert file == str(bundle.absolute() / "configs" / f"{name}.yaml")
+            assert load_registry(file).names == ("L4",)
+        metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+        assert metadata["landmark_set"] == "mine"
 
 
 @pytest.mark.parametrize("values", [{}, {"device": "cpu", "num_workers": 3, "dataset_dir": "/a"}])

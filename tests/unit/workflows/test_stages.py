@@ -150,6 +150,37 @@ def test_an_output_of_another_training_is_refused(start, tmp_path, part):
 
 
 @pytest.mark.usefixtures("never_trains")
+@pytest.mark.parametrize("changed", ["landmark_set", "reported_set"])
+def test_a_landmark_set_whose_file_has_changed_is_another_training(start, tmp_path, changed):
+    """Else old weights would get new names."""
+    sets = {}
+    for name in ("landmark_set", "reported_set"):
+        (tmp_path / name).mkdir()
+        sets[name] = set_of(tmp_path / name, "L4", "L4-L5", "L5")
+    for _ in range(2):
+        with pytest.raises(StartedError):
+            start(**sets, num_landmarks=3)
+        finish_a_part(tmp_path / "out")
+    others = {"landmark_set": ["L5", "L4-L5", "L4"], "reported_set": ["L4", "L5"]}
+    set_of(tmp_path / changed, *others[changed])
+    with pytest.raises(ValueError, match=f"{changed} must be that of the training in .*out"):
+        start(**sets, num_landmarks=3)
+
+
+@pytest.mark.usefixtures("never_trains")
+def test_a_training_of_an_earlier_version_goes_on(start, tmp_path):
+    """Its training.json says nothing of the landmark sets."""
+    file = tmp_path / "out" / "training.json"
+    with pytest.raises(StartedError):
+        start()
+    finish_a_part(tmp_path / "out")
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({k: v for k, v in content.items() if not k.endswith("_set")}))
+    with pytest.raises(StartedError):
+        start()
+
+
+@pytest.mark.usefixtures("never_trains")
 def test_a_mistake_may_be_corrected_in_the_same_folder_before_anything_is_trained(start, tmp_path):
     for seed in (1, 2):
         with pytest.raises(StartedError):
