@@ -45,7 +45,7 @@ def check_path(name: str, path: Path) -> None:
     Raises:
         ValueError: there is one.
     """
-    if "#" in str(path.resolve()):
+    if "#" in str(path.absolute()):
         msg = f"{name} must be a path without '#', which MONAI's configuration files take for "
         msg += f"something else: got {path}. Give another folder."
         raise ValueError(msg)

@@ -74,7 +74,8 @@ def train(
             wrong; some cases have a fold and others none; no case has two neighbouring landmarks;
             or ``output_dir`` holds another training.
     """
-    cases, root = read_training_cases(datalist), Path(output_dir)
+    cases = read_training_cases(datalist)
+    root = Path(output_dir).absolute()  # MONAI would evaluate one that begins with $
     exclude = [str(subject) for subject in exclude]
     _check_excluded(exclude, {item["subject"] for item in read_datalist(datalist)}, Path(datalist))
     folds = _folds(cases)
@@ -104,7 +105,7 @@ def _check_start(
 ) -> None:
     """Refuse what would fail, or come to nothing, after hours."""
     check_path("output_dir", root)
-    check_path("datalist", datalist)
+    check_path("datalist", datalist.resolve())
     landmarks = configuration.landmarks
     registry, reported = (load_registry(landmarks[name]) for name in LANDMARK_SETS)
     check_landmarks(registry, reported, landmarks[COUNT])

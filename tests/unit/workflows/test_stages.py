@@ -1,8 +1,10 @@
 """What a training refuses before it has cost anything."""
 
 import json
+from pathlib import Path
 
 import pytest
+from monai.bundle import ConfigParser
 
 from spine_monai.data import write_datalist
 from spine_monai.landmarks import LUMBAR11
@@ -22,7 +24,8 @@ def start(tmp_path):
             for n in range(4)
         ]
         write_datalist(items, tmp_path / "datalist.json", LUMBAR11.name)
-        return train(tmp_path / "datalist.json", tmp_path / out, **values)
+        out = out if isinstance(out, Path) else tmp_path / out
+        return train(tmp_path / "datalist.json", out, **values)
 
     return started
 
@@ -55,6 +58,25 @@ def test_values_that_no_file_has_are_refused(start):
 def test_a_path_that_monai_would_misread_is_refused(start):
     with pytest.raises(ValueError, match=r"output_dir must be a path without '#'.*got .*o#1"):
         start(out="o#1")
+
+
+@pytest.mark.parametrize("name", ["$print(1)", "@out", "%out"])
+def test_an_output_whose_name_means_something_to_monai_is_a_folder(
+    start, tmp_path, monkeypatch, name
+):
+    parsed = []
+
+    def parse(file, *, output_dir, bundle_root, **_others):
+        parser = ConfigParser({"output_dir": output_dir, "bundle_root": bundle_root})
+        parsed.extend(parser.get_parsed_content(key) for key in ("output_dir", "bundle_root"))
+        raise StartedError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("monai.bundle.ConfigWorkflow", parse)
+    with pytest.raises(StartedError):
+        start(out=Path(name))
+    root = tmp_path / name
+    assert parsed == [str(root / "runs" / "coordinates" / "fold-0"), str(root)]
 
 
 def test_points_without_neighbours_are_refused_before_the_training(start):
