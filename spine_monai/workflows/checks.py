@@ -1,7 +1,7 @@
 """What must hold before a bundle's workflow starts; a failure is an error, never a success."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Collection, Mapping, Sequence, Sized
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -65,24 +65,25 @@ def check_ids(source: str | Path, ids: Collection[str], known: Collection[str]) 
 
 def check_neighbours(
     items: Sequence[Mapping[str, Any]],
-    left_out: Iterable[Collection[str]],
+    left_out: Mapping[str, Collection[str]],
     registry: LandmarkRegistry,
 ) -> None:
     """Refuse points of which the chain cannot learn a step, before hours of training.
 
     Args:
         items: cases with subjects and points.
-        left_out: subjects, for each fit.
+        left_out: subjects, for each fit, by words for them; subjects are not named, for they may
+            be patients' identifiers.
         registry: landmarks that are trained.
 
     Raises:
         ValueError: no other case has two neighbouring landmarks.
     """
-    for subjects in left_out:
+    for words, subjects in left_out.items():
         others = (item for item in items if item["subject"] not in subjects)
         if not any(_has_step(item["points_lps"], registry.names) for item in others):
-            msg = f"cases must have two neighbouring landmarks of {registry.name}: without "
-            msg += f"{sorted(subjects)} none has. Name a landmark_set of the landmarks that are "
+            msg = f"cases must have two neighbouring landmarks of {registry.name}: {words} none "
+            msg += "has. Name a landmark_set of the landmarks that are "
             raise ValueError(msg + "annotated.")
 
 
@@ -144,10 +145,18 @@ def check_same_training(file: Path, recipe: Mapping[str, Any]) -> None:
         before = json.loads(file.read_text(encoding="utf-8"))
     for name, value in own.items():
         if before.get(name, value) != value:  # a file of an earlier version has not all names
-            msg = f"{name} must be that of the training in {file.parent}: expected "
-            msg += f"{before[name]}, got {value}. Give what was given then, or another folder."
+            msg = f"{name} must be that of the training in {file.parent}: "
+            msg += f"{difference(name, before[name], value)}. Give what was given then, or another "
+            msg += "folder."
             raise ValueError(msg)
     write_text(file, json.dumps(own, indent=1) + "\n")
+
+
+def difference(name: str, expected: Any, got: Any) -> str:
+    """Say what was expected and what came; subjects are counted, for they may be identifiers."""
+    if name == "exclude":
+        return f"expected {len(expected or [])} subjects, got other {len(got or [])}"
+    return f"expected {expected}, got {got}"
 
 
 def _has_trained_parts(folder: Path) -> bool:

@@ -111,8 +111,7 @@ def _check_start(
     check_landmarks(registry, reported, landmarks[COUNT])
     folds = _folds(items)
     check_folds(folds)
-    held_out = [[i["subject"] for i in items if i.get("fold") == fold] for fold in folds]
-    check_neighbours(items, [*held_out, exclude], registry)
+    check_neighbours(items, _left_out(items, folds, exclude), registry)
     recipe = {
         "datalist": sha256_of_file(datalist),
         "configuration": configuration.digest,
@@ -122,6 +121,18 @@ def _check_start(
     }
     root.mkdir(parents=True, exist_ok=True)
     check_same_training(root / RECIPE_FILE, recipe)
+
+
+def _left_out(
+    items: Sequence[Mapping[str, Any]], folds: Sequence[int], exclude: Sequence[str]
+) -> dict[str, Collection[str]]:
+    """Subjects that each fit leaves out, by words for them."""
+    held_out = {
+        f"without fold {fold}": {item["subject"] for item in items if item["fold"] == fold}
+        for fold in folds
+    }
+    words = f"without the {len(exclude)} excluded subjects" if exclude else "of all cases"
+    return {words: exclude, **held_out}
 
 
 def _folds(items: Iterable[Mapping[str, Any]]) -> list[int]:

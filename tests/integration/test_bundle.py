@@ -497,7 +497,10 @@ def test_going_on_from_a_checkpoint_of_other_parts_is_refused(trained, datalist,
     ("changed", "said"),
     [
         ({"val_folds": [1]}, "val_folds must be that of the run to go on with: expected [0]"),
-        ({"exclude": ["case-1"]}, "exclude must be that of the run to go on with: expected []"),
+        (
+            {"exclude": ["case-1"]},
+            "exclude must be that of the run to go on with: expected 0 subjects",
+        ),
         ({"seed": 7}, "seed must be that of the run to go on with: expected 0, got 7"),
     ],
 )

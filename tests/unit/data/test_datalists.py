@@ -158,8 +158,14 @@ def test_folds_and_subjects_choose_the_items(datalist, options, ids):
 
 @pytest.mark.parametrize("options", [{"folds": [3]}, {"folds": [1], "exclude": ["b"]}])
 def test_no_item_left_is_refused(datalist, options):
-    with pytest.raises(ValueError, match=r"must have cases in folds \[[13]\]: got none without"):
+    with pytest.raises(
+        ValueError, match=r"must have cases in folds \[[13]\]: got none\b"
+    ) as caught:
         load_datalist(datalist, **options)
+    left_out = (
+        f" without the {len(options['exclude'])} excluded subjects" if "exclude" in options else ""
+    )
+    assert str(caught.value).endswith(f"got none{left_out}.")
 
 
 def test_a_training_item_has_only_what_the_networks_need(datalist):

@@ -81,7 +81,10 @@ def test_an_output_whose_name_means_something_to_monai_is_a_folder(
 
 def test_points_without_neighbours_are_refused_before_the_training(start):
     vertebrae = [name for name in LUMBAR11.names if "-" not in name]
-    with pytest.raises(ValueError, match=r"two neighbouring landmarks of lumbar13.*landmark_set"):
+    with pytest.raises(
+        ValueError,
+        match=r"two neighbouring landmarks of lumbar13: of all cases none has.*landmark_set",
+    ):
         start(vertebrae)
 
 
@@ -94,6 +97,47 @@ def set_of(tmp_path, *names):
 
 
 REPORTED = "reported_set must name landmarks of mine alone: got lumbar11, of which T12-L1, .* not"
+
+
+def points_of(*names):
+    return {"points_lps": {name: [0.0, 0.0, -30.0 * n] for n, name in enumerate(names)}}
+
+
+@pytest.mark.parametrize(
+    ("others", "exclude", "said"),
+    [
+        (["L2"], (), r"of lumbar13: without fold 0 none has"),
+        (
+            ["L1", "L1-L2"],
+            ["Mustermann", "Musterfrau"],
+            r"without the 2 excluded subjects none has",
+        ),
+        (["L1", "L1-L2"], (), None),
+    ],
+)
+@pytest.mark.usefixtures("never_trains")
+def test_subjects_without_whom_no_neighbours_are_left_are_not_named(
+    tmp_path, others, exclude, said
+):
+    """A subject may be a patient's identifier."""
+    both, names = points_of("L1", "L1-L2"), ("Mustermann", "Musterfrau")
+    cases = [{"id": str(n), "subject": name, "fold": n} | both for n, name in enumerate(names)]
+    cases[1] |= points_of(*others)
+    cases += [{"id": "c", "fold": 1} | points_of("L2")]
+    expected = pytest.raises(ValueError, match=said) if said else pytest.raises(StartedError)
+    with expected as caught:
+        train(datalist_of(tmp_path, *cases), tmp_path / "out", exclude=exclude)
+    assert "Muster" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("never_trains")
+def test_another_training_is_refused_without_the_names_of_subjects(start, tmp_path):
+    with pytest.raises(StartedError):
+        start(exclude=["s0"])
+    finish_a_part(tmp_path / "out")
+    with pytest.raises(ValueError, match="expected 1 subjects, got other 1") as caught:
+        start(exclude=["s1"])
+    assert "'s0'" not in str(caught.value)
 
 
 @pytest.mark.parametrize("door", ["variant", "values"])
