@@ -115,6 +115,18 @@ def check_landmarks(
         raise ValueError(msg + f"{num_landmarks}. Set num_landmarks, too.")
 
 
+def check_reported(items: Sequence[Mapping[str, Any]], reported: LandmarkRegistry) -> None:
+    """Refuse cases on which nothing that is reported could be measured.
+
+    Raises:
+        ValueError: no case has a point of the reported landmarks.
+    """
+    points = [item["points_lps"] for item in items]
+    if not any(own.get(name) is not None for own in points for name in reported.names):
+        msg = f"cases must have points of {reported.name}, which is reported: got none. Name a "
+        raise ValueError(msg + "reported_set of landmarks that are annotated.")
+
+
 def check_folds(folds: Sequence[int]) -> None:
     """Refuse fewer than two folds, of which none could be held out.
 

@@ -28,6 +28,7 @@ from spine_monai.workflows.checks import (
     check_landmarks,
     check_neighbours,
     check_path,
+    check_reported,
     check_same_training,
 )
 from spine_monai.workflows.configuration import (
@@ -112,6 +113,7 @@ def _check_start(
     folds = _folds(items)
     check_folds(folds)
     check_neighbours(items, _left_out(items, folds, exclude), registry)
+    check_reported(items, reported)
     recipe = {
         "datalist": sha256_of_file(datalist),
         "configuration": configuration.digest,

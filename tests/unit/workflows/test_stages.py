@@ -99,6 +99,13 @@ def set_of(tmp_path, *names):
 REPORTED = "reported_set must name landmarks of mine alone: got lumbar11, of which T12-L1, .* not"
 
 
+@pytest.mark.usefixtures("never_trains")
+def test_reported_landmarks_that_no_case_has_are_refused_before_the_training(start, tmp_path):
+    """Nothing could be measured."""
+    with pytest.raises(ValueError, match=r"cases must have points of mine, .*reported_set"):
+        start(LUMBAR11.names[:8], reported_set=set_of(tmp_path, "L5", "L5-S1"))
+
+
 def points_of(*names):
     return {"points_lps": {name: [0.0, 0.0, -30.0 * n] for n, name in enumerate(names)}}
 
