@@ -94,5 +94,6 @@ def write_card(bundle: Path, metrics: Mapping[str, Any], exclude: Sequence[str])
 
 def _row(title: str, overall: Mapping[str, Any]) -> str:
     within = [f"{overall['sdr'][mm]:.1%}" for mm in ("4", "8")]
-    cells = [title, f"{overall['mre_mm']:.2f} mm", *within, str(overall["level_shifts"])]
+    mre = "not known" if overall["mre_mm"] is None else f"{overall['mre_mm']:.2f} mm"  # none found
+    cells = [title, mre, *within, str(overall["level_shifts"])]
     return f"| {' | '.join(cells)} |"
