@@ -31,11 +31,7 @@ from spine_monai.workflows.checks import (
     check_reported,
     check_same_training,
 )
-from spine_monai.workflows.configuration import (
-    COUNT,
-    NETWORKS,
-    Configuration,
-)
+from spine_monai.workflows.configuration import COUNT, NETWORKS, Configuration
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +68,8 @@ def train(
 
     Raises:
         ValueError: the datalist, the variant, the bundle, a subject's name or a value's id is
-            wrong; some cases have a fold and others none; no case has two neighbouring landmarks;
-            or ``output_dir`` holds another training.
+            wrong; there are fewer than two folds, or some cases have none; the landmark sets do not
+            fit each other or the cases; or ``output_dir`` holds parts of another training.
     """
     cases = read_training_cases(datalist)
     root = Path(output_dir).absolute()  # MONAI would evaluate one that begins with $
