@@ -6,10 +6,10 @@ Points are LPS millimetres (x towards the patient's left, y towards posterior, z
 NaN marks an absent landmark.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import yaml
@@ -123,6 +123,14 @@ def load_registry(name_or_file: str | Path) -> LandmarkRegistry:
     except (KeyError, TypeError, yaml.YAMLError) as error:
         msg = f"{path} must hold 'name' and 'landmarks' (name, kind each): {error!r}."
         raise ValueError(msg) from error
+
+
+def describe_set(name_or_file: str | Path) -> str | dict[str, Any]:
+    """Return what tells a registry from others: a name, or what a file holds; ready for JSON."""
+    if str(name_or_file) in REGISTRIES:
+        return str(name_or_file)
+    registry = load_registry(name_or_file)
+    return {"name": registry.name, "landmarks": [asdict(own) for own in registry.landmarks]}
 
 
 def kind_groups(name_or_file: str | Path) -> list[int]:

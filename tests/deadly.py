@@ -10,7 +10,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from spine_monai.networks import save_weights
-from spine_monai.workflows.stages import prepare_bundle
+from spine_monai.workflows.configuration import prepare_bundle
 
 WEIGHTS = {
     "heatmap_network_def": "model.pt",

@@ -1,6 +1,6 @@
 """Checks of a datalist's cases, which somebody may have written by hand."""
 
-import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ from typing import Any
 
 TEXT_KEYS = ("subject", "mask", "series_uid")
 NUMBER_KEYS = ("fold", "slice_index")
-OPTIONAL_KEYS = (*TEXT_KEYS, *NUMBER_KEYS)
+OPTIONAL_KEYS = (*TEXT_KEYS, *NUMBER_KEYS, "points_lps")
+LARGEST = sys.float_info.max  # a whole number in a file may be larger, and no float holds it
 NAMED = 10  # cases that a message names
 
 Item = Mapping[str, Any]
@@ -66,7 +67,7 @@ def check_each_has_a_fold(items: Sequence[Item], file: Path) -> None:
 def is_point(value: Any) -> bool:
     """Whether a value from a file is a point: three finite numbers."""
     is_triple = isinstance(value, list) and len(value) == 3
-    return is_triple and all(isinstance(v, int | float) and math.isfinite(v) for v in value)
+    return is_triple and all(isinstance(v, int | float) and abs(v) <= LARGEST for v in value)
 
 
 def _check_id_and_image(item: Item, file: Path) -> None:

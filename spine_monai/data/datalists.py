@@ -105,7 +105,8 @@ def load_datalist(
         if (folds is None or item.get("fold") in folds) and item["subject"] not in left_out
     ]
     if not items:
-        msg = f"{path} must have cases in folds {folds}: got none without {list(exclude)}."
+        without = f" without the {len(left_out)} excluded subjects" if left_out else ""
+        msg = f"{path} must have cases in folds {folds}: got none{without}."
         raise ValueError(msg)
     registry = load_registry(landmark_set)
     wanted = training_items(items, registry, slices=slices)

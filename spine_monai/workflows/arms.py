@@ -14,7 +14,7 @@ from spine_monai.heatmaps import decode_heatmaps
 from spine_monai.joint import JointFusion
 from spine_monai.landmarks import LandmarkRegistry, load_registry
 from spine_monai.metrics import CaseResult, summarize
-from spine_monai.workflows.bundle import parse_config
+from spine_monai.workflows.bundle import LANDMARK_SETS, parse_config
 from spine_monai.workflows.fitting import decode_item
 
 FUSION_FILE = "train_fusion.yaml"
@@ -34,7 +34,7 @@ def measure_arms(bundle: Path, datalist: str | Path) -> dict[str, Any]:
         ``summarize`` of each arm, by its name.
     """
     config = parse_config(bundle, "inference.yaml")
-    registry, reported = (load_registry(config[k]) for k in ("landmark_set", "reported_set"))
+    registry, reported = (load_registry(config.get_parsed_content(k)) for k in LANDMARK_SETS)
     rows = [registry.names.index(name) for name in reported.names]
     items = fusion_items(bundle / "predictions/heatmap", bundle / "predictions/coordinates")
     references = {item["id"]: item["points_lps"] for item in read_datalist(datalist)}

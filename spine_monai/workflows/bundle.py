@@ -15,6 +15,7 @@ BUNDLE_NAME = "spine_landmarks"
 BUNDLE_VARIABLE = "SPINE_MONAI_BUNDLE"
 WEIGHTS = ("model.pt", "model_coordinates.pt", "fusion.pt")
 WEIGHTS_IDS = ("heatmap_weights", "coordinates_weights", "fusion_weights")  # in inference.yaml
+LANDMARK_SETS = ("landmark_set", "reported_set")  # ids there: each a name, or a YAML file
 
 
 def find_bundle(bundle: str | Path | None = None) -> Path:
@@ -25,16 +26,19 @@ def find_bundle(bundle: str | Path | None = None) -> Path:
             the installed one.
 
     Raises:
-        ValueError: the folder is no bundle.
+        ValueError: the folder is no bundle, or MONAI would misread its path.
     """
-    from spine_monai.workflows.checks import check_bundle_root
+    from spine_monai.workflows.checks import check_bundle_root, check_path
 
-    given = bundle or os.environ.get(BUNDLE_VARIABLE)
-    if given:
-        return check_bundle_root(given)
+    root = Path(bundle or os.environ.get(BUNDLE_VARIABLE) or _own_bundle())
+    check_path("bundle", root)
+    return check_bundle_root(root)
+
+
+def _own_bundle() -> Path:
     checkout = Path(spine_monai.__file__).parents[1] / "bundles" / BUNDLE_NAME
     installed = Path(sys.prefix) / "share" / "spine_monai" / "bundles" / BUNDLE_NAME
-    return check_bundle_root(checkout if checkout.is_dir() else installed)
+    return checkout if checkout.is_dir() else installed
 
 
 def describe_bundle(bundle: Path, weights: Sequence[str | Path] = ()) -> dict[str, Any]:

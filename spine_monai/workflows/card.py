@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from spine_monai.files import write_text
-from spine_monai.landmarks import load_registry
+from spine_monai.landmarks import LandmarkRegistry
 
 SUFFIX = "+trained"  # to the version of the bundle whose configuration was used
 ROWS = {
@@ -46,12 +44,13 @@ annotated cases of your own (`spine-monai evaluate`) before you rely on them.
 """
 
 
-def write_metadata(source: Path, bundle: Path) -> None:
+def write_metadata(source: Path, bundle: Path, registry: LandmarkRegistry) -> None:
     """Write the metadata of a bundle to be trained: another version, its own data and landmarks.
 
     Args:
         source: the bundle whose configuration is used.
-        bundle: has its workflow files already.
+        bundle: gets ``configs/metadata.json``.
+        registry: the landmarks that its networks look for.
     """
     metadata = json.loads((source / "configs" / "metadata.json").read_text(encoding="utf-8"))
     version = metadata["version"].removesuffix(SUFFIX)
@@ -60,8 +59,6 @@ def write_metadata(source: Path, bundle: Path) -> None:
         "changelog": {version + SUFFIX: f"trained from the configuration of {version}"},
         "data_source": "the datalist it was trained on; see docs/README.md",
     }
-    config = yaml.safe_load((bundle / "configs" / "inference.yaml").read_text(encoding="utf-8"))
-    registry = load_registry(config["landmark_set"])
     own["landmark_set"] = registry.name
     for key in ("network_data_format", "coordinates_data_format"):
         prediction = metadata[key]["outputs"]["pred"]
@@ -97,5 +94,6 @@ def write_card(bundle: Path, metrics: Mapping[str, Any], exclude: Sequence[str])
 
 def _row(title: str, overall: Mapping[str, Any]) -> str:
     within = [f"{overall['sdr'][mm]:.1%}" for mm in ("4", "8")]
-    cells = [title, f"{overall['mre_mm']:.2f} mm", *within, str(overall["level_shifts"])]
+    mre = "not known" if overall["mre_mm"] is None else f"{overall['mre_mm']:.2f} mm"  # none found
+    cells = [title, mre, *within, str(overall["level_shifts"])]
     return f"| {' | '.join(cells)} |"

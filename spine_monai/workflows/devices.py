@@ -31,7 +31,7 @@ def _is_usable(device: torch.device) -> bool:
         return (device.index or 0) < torch.cuda.device_count()
     try:
         torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError, ImportError):  # as where a device's module is missing
         return False
     return True
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from spine_monai.landmarks import describe_set
+from spine_monai.workflows.bundle import LANDMARK_SETS
 from spine_monai.workflows.slice_choice import Slices, check_slices
 
 
@@ -31,6 +34,12 @@ class Job:
         """Whether the landmarks come from ``one`` slice or ``all``."""
         return check_slices(self.options.get("slices", "one"))
 
+    @cached_property
+    def recorded_options(self) -> dict[str, Any]:
+        """The options, landmark sets by their content: a file of theirs may change."""
+        sets = {k: describe_set(self.options[k]) for k in LANDMARK_SETS if k in self.options}
+        return {**self.options, **sets}
+
     def options_of(self, item: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of one case: with its own slice, where its item names one.
 
@@ -38,10 +47,11 @@ class Job:
             item: of the case; see ``Localizer.run``.
         """
         index = item.get("slice_index")
-        return dict(self.options) if index is None else {**self.options, "slice_index": index}
+        options = dict(self.recorded_options)
+        return options if index is None else options | {"slice_index": index}
 
     @property
     def identity(self) -> dict[str, Any]:
         """What must be equal for a result to count as this job's, ready for JSON."""
-        options = {"bundle": dict(self.bundle), "options": dict(self.options)}
+        options = {"bundle": dict(self.bundle), "options": self.recorded_options}
         return options | {"formats": sorted(self.formats)}

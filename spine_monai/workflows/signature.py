@@ -44,6 +44,7 @@ def signature_of(config: Any) -> dict[str, Any]:
         ValueError: a weights file is missing.
     """
     bundle = describe_config(config)
+    reported = load_registry(config.get_parsed_content("reported_set"))
     is_coarse_to_fine = config["iteration"] is not None
     sizes = {name: config[name] if is_coarse_to_fine else None for name in IDENTITY[-2:]}
     return {
@@ -53,8 +54,8 @@ def signature_of(config: Any) -> dict[str, Any]:
         "software": {"name": "spine_monai", "version": __version__},
         "bundle": {key: bundle[key] for key in ("name", "version")},
         "weights_sha256": bundle["weights_sha256"],
-        "landmark_set": config["reported_set"],
-        "landmarks": list(load_registry(config.get_parsed_content("reported_set")).names),
+        "landmark_set": reported.name,
+        "landmarks": list(reported.names),
         "preprocessing": _preprocessing(config),
         **sizes,
         "min_confidence": config.get_parsed_content("min_confidence"),

@@ -4,12 +4,10 @@ Each network is trained once without each fold, for predictions on subjects it h
 once on all folds, for the bundle. The fusion is fitted on the unseen ones' predictions.
 """
 
-import hashlib
 import json
 import logging
 import os
 import platform
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,25 @@ import yaml
 
 from spine_monai import __version__
 from spine_monai.data import read_datalist, read_training_cases
-from spine_monai.files import sha256_of_file, write_text
-from spine_monai.landmarks import load_registry
+from spine_monai.files import place_of, sha256_of_file, write_text
+from spine_monai.landmarks import describe_set, load_registry
 from spine_monai.workflows.arms import FUSION_FILE, measure_arms
-from spine_monai.workflows.bundle import find_bundle
-from spine_monai.workflows.card import write_card, write_metadata
+from spine_monai.workflows.bundle import LANDMARK_SETS, find_bundle
+from spine_monai.workflows.card import write_card
 from spine_monai.workflows.causes import root_cause
 from spine_monai.workflows.checks import (
-    check_ids,
+    check_folds,
+    check_landmarks,
     check_neighbours,
     check_path,
+    check_reported,
     check_same_training,
 )
+from spine_monai.workflows.configuration import COUNT, NETWORKS, Configuration
 
 logger = logging.getLogger(__name__)
 
-NETWORKS = ("coordinates", "heatmap")  # in this order: coordinates place the heatmaps' windows
-WORKFLOWS = (*(f"train_{network}.yaml" for network in NETWORKS), FUSION_FILE, "inference.yaml")
 NEVER = 10**6  # epochs between validations of a training that holds nothing out
-COPIED = ("configs/logging.conf", "LICENSE")
 METRICS_FILE = "metrics.json"
 RECIPE_FILE = "training.json"  # what the training in a folder is of
 
@@ -70,17 +68,18 @@ def train(
 
     Raises:
         ValueError: the datalist, the variant, the bundle, a subject's name or a value's id is
-            wrong; some cases have a fold and others none; no case has two neighbouring landmarks;
-            or ``output_dir`` holds another training.
+            wrong; there are fewer than two folds, or some cases have none; the landmark sets do not
+            fit each other or the cases; or ``output_dir`` holds parts of another training.
     """
-    cases, root = read_training_cases(datalist), Path(output_dir)
+    cases = read_training_cases(datalist)
+    root = Path(output_dir).absolute()  # MONAI would evaluate one that begins with $
     exclude = [str(subject) for subject in exclude]
     _check_excluded(exclude, {item["subject"] for item in read_datalist(datalist)}, Path(datalist))
     folds = _folds(cases)
-    texts = _workflow_texts(find_bundle(bundle), variant)
-    _check_start(root, Path(datalist), cases, exclude, texts, values)
-    prepare_bundle(find_bundle(bundle), root, variant)
-    given = {"datalist": str(Path(datalist).resolve()), **values}
+    configuration = Configuration(find_bundle(bundle), variant, values)
+    _check_start(root, Path(datalist), cases, exclude, configuration)
+    configuration.write(root)
+    given = {"datalist": str(place_of(datalist)), **values}
     cross_validate(root, folds, given)
     for network in NETWORKS:
         run_stage(
@@ -99,32 +98,39 @@ def _check_start(
     datalist: Path,
     items: Sequence[Mapping[str, Any]],
     exclude: Sequence[str],
-    texts: Mapping[str, str],
-    values: Mapping[str, Any],
+    configuration: Configuration,
 ) -> None:
     """Refuse what would fail, or come to nothing, after hours."""
     check_path("output_dir", root)
-    check_path("datalist", datalist)
-    config = _all_ids(texts.values())
-    check_ids("values", values, config)
+    check_path("datalist", place_of(datalist))
+    landmarks = configuration.landmarks
+    registry, reported = (load_registry(landmarks[name]) for name in LANDMARK_SETS)
+    check_landmarks(registry, reported, landmarks[COUNT])
     folds = _folds(items)
-    held_out = [[i["subject"] for i in items if i.get("fold") == fold] for fold in folds]
-    registry = load_registry(values.get("landmark_set", config["landmark_set"]))
-    check_neighbours(items, [*held_out, exclude] if len(folds) > 1 else [exclude], registry)
+    check_folds(folds)
+    check_neighbours(items, _left_out(items, folds, exclude), registry)
+    check_reported(items, reported)
     recipe = {
         "datalist": sha256_of_file(datalist),
-        "configuration": _digest_of(texts),
+        "configuration": configuration.digest,
+        **{name: describe_set(landmarks[name]) for name in LANDMARK_SETS},
         "exclude": sorted(exclude),
-        "values": dict(values),
+        "values": dict(configuration.values),
     }
     root.mkdir(parents=True, exist_ok=True)
     check_same_training(root / RECIPE_FILE, recipe)
 
 
-def _digest_of(texts: Mapping[str, str]) -> str:
-    """Return one SHA-256 of what the workflow files say, comments aside."""
-    values = {name: yaml.safe_load(text) for name, text in texts.items()}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+def _left_out(
+    items: Sequence[Mapping[str, Any]], folds: Sequence[int], exclude: Sequence[str]
+) -> dict[str, Collection[str]]:
+    """Subjects that each fit leaves out, by words for them."""
+    held_out = {
+        f"without fold {fold}": {item["subject"] for item in items if item["fold"] == fold}
+        for fold in folds
+    }
+    words = f"without the {len(exclude)} excluded subjects" if exclude else "of all cases"
+    return {words: exclude, **held_out}
 
 
 def _folds(items: Iterable[Mapping[str, Any]]) -> list[int]:
@@ -155,10 +161,7 @@ def cross_validate(
     Raises:
         ValueError: there is only one fold.
     """
-    if len(folds) < 2:
-        msg = f"datalist must have at least two folds, to hold one out: got {list(folds)}. Give "
-        msg += "--folds to `spine-monai convert`."
-        raise ValueError(msg)
+    check_folds(folds)
     for fold in folds:
         for network in networks:
             hold_out(bundle, network, fold, folds, values)
@@ -242,32 +245,6 @@ def circumstances(command: str, exclude: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def prepare_bundle(source: Path, target: Path, variant: str | Path | None = None) -> None:
-    """Make a bundle without weights: the source's files, a variant's values merged into them.
-
-    Raises:
-        ValueError: there is no such variant, or no file has one of its ids.
-    """
-    for name in COPIED:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
-    for name, text in _workflow_texts(source, variant).items():
-        write_text(target / "configs" / name, text)
-    write_metadata(source, target)
-
-
-def _workflow_texts(source: Path, variant: str | Path | None) -> dict[str, str]:
-    """Return the text of each workflow file, with a variant's values merged in."""
-    texts = {n: (source / "configs" / n).read_text(encoding="utf-8") for n in WORKFLOWS}
-    if not variant:
-        return texts
-    overlay = _read_variant(source, variant, texts.values())
-    return {
-        name: f"# {name} with the variant {variant}.\n" + _merged(text, overlay)
-        for name, text in texts.items()
-    }
-
-
 def run_stage(bundle: Path, file: str, values: Mapping[str, Any], *, run_id: str = "run") -> None:
     """Run one training file of a bundle with those of the values whose ids it has."""
     from monai.bundle import ConfigWorkflow
@@ -289,33 +266,3 @@ def run_stage(bundle: Path, file: str, values: Mapping[str, Any], *, run_id: str
         workflow.finalize()
     except RuntimeError as error:
         raise root_cause(error) from None
-
-
-def _read_variant(source: Path, variant: str | Path, texts: Iterable[str]) -> dict[str, Any]:
-    shipped = source / "configs" / "variants" / f"{variant}.yaml"
-    file = shipped if shipped.is_file() else Path(variant)
-    if not file.is_file():
-        names = sorted(path.stem for path in shipped.parent.glob("*.yaml"))
-        msg = f"variant must be one of {names} or a YAML file: got {variant}."
-        raise ValueError(msg)
-    try:
-        overlay = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        msg = f"{file} must be a YAML file: {error}."
-        raise ValueError(msg) from error
-    if not isinstance(overlay, dict):
-        msg = f"{file} must hold ids and their values: got {overlay or 'nothing'}."
-        raise ValueError(msg)
-    check_ids(file, overlay, _all_ids(texts))
-    return overlay
-
-
-def _all_ids(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the ids of all workflow files, each with one file's value."""
-    return {name: value for text in texts for name, value in yaml.safe_load(text).items()}
-
-
-def _merged(text: str, overlay: Mapping[str, Any]) -> str:
-    config = yaml.safe_load(text)
-    known = {name: value for name, value in overlay.items() if name in config}
-    return yaml.safe_dump(config | known, sort_keys=False)

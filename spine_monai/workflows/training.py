@@ -13,6 +13,7 @@ from monai.engines import SupervisedTrainer
 from monai.handlers import CheckpointLoader
 
 from spine_monai.files import write_whole
+from spine_monai.workflows.checks import difference
 from spine_monai.workflows.distributed import gathered, is_first
 
 logger = logging.getLogger(__name__)
@@ -96,8 +97,8 @@ def _check_content(checkpoint: Path, parts: Collection[str], settings: str, epoc
     before, now = json.loads(saved[SETTINGS]), json.loads(settings)
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
-            msg = f"{name} must be that of the run to go on with: expected {before.get(name)}, got "
-            msg += f"{now.get(name)}. "
+            msg = f"{name} must be that of the run to go on with: "
+            msg += f"{difference(name, before.get(name), now.get(name))}. "
             raise ValueError(msg + anew)
     if saved["trainer"]["max_epochs"] != epochs:
         expected = saved["trainer"]["max_epochs"]

@@ -19,7 +19,8 @@ import yaml
 from spine_monai.data import read_datalist
 from spine_monai.heatmaps import paper_amplitude
 from spine_monai.workflows.bundle import find_bundle
-from spine_monai.workflows.stages import hold_out, prediction_file, prepare_bundle
+from spine_monai.workflows.configuration import prepare_bundle
+from spine_monai.workflows.stages import hold_out, prediction_file
 
 logger = logging.getLogger("spine_monai.bench")
 

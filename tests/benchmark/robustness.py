@@ -29,7 +29,8 @@ from spine_monai.networks import save_weights
 from spine_monai.workflows import evaluate, localize
 from spine_monai.workflows.arms import fit_without
 from spine_monai.workflows.bundle import find_bundle
-from spine_monai.workflows.stages import circumstances, prepare_bundle
+from spine_monai.workflows.configuration import prepare_bundle
+from spine_monai.workflows.stages import circumstances
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "robustness.json"

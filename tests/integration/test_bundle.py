@@ -22,7 +22,8 @@ from spine_monai.networks import precision, save_weights
 from spine_monai.workflows import localize
 from spine_monai.workflows.bundle import parse_config
 from spine_monai.workflows.causes import root_cause
-from spine_monai.workflows.stages import prepare_bundle, train
+from spine_monai.workflows.configuration import prepare_bundle
+from spine_monai.workflows.stages import train
 from spine_monai.workflows.training import run_training
 
 TRAININGS = ("train_heatmap.yaml", "train_coordinates.yaml", "train_fusion.yaml")
@@ -496,7 +497,10 @@ def test_going_on_from_a_checkpoint_of_other_parts_is_refused(trained, datalist,
     ("changed", "said"),
     [
         ({"val_folds": [1]}, "val_folds must be that of the run to go on with: expected [0]"),
-        ({"exclude": ["case-1"]}, "exclude must be that of the run to go on with: expected []"),
+        (
+            {"exclude": ["case-1"]},
+            "exclude must be that of the run to go on with: expected 0 subjects",
+        ),
         ({"seed": 7}, "seed must be that of the run to go on with: expected 0, got 7"),
     ],
 )

@@ -17,7 +17,7 @@ from spine_monai.data import write_datalist
 from spine_monai.data.synthetic import make_study
 from spine_monai.landmarks import LUMBAR11
 from spine_monai.workflows import distributed
-from spine_monai.workflows.stages import prepare_bundle
+from spine_monai.workflows.configuration import prepare_bundle
 from spine_monai.workflows.training import _check_processes
 
 EPOCHS = 4

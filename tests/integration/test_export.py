@@ -18,9 +18,9 @@ from spine_monai.transforms.scale import at_scale
 from spine_monai.workflows import exporting
 from spine_monai.workflows.backends import exported_predict, open_exported, open_torchscript
 from spine_monai.workflows.bundle import parse_config
+from spine_monai.workflows.configuration import prepare_bundle
 from spine_monai.workflows.exporting import compare, export
 from spine_monai.workflows.recipe import EvaluatorPredict
-from spine_monai.workflows.stages import prepare_bundle
 
 DATA = os.environ.get("SPINE_MONAI_DATA", "")
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}

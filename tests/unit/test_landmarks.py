@@ -14,6 +14,7 @@ from spine_monai.landmarks import (
     Landmark,
     LandmarkRegistry,
     LandmarkSet,
+    describe_set,
     kind_groups,
     level_kind,
     load_registry,
@@ -46,6 +47,16 @@ def test_the_lumbar_landmarks_stand_head_to_foot_in_the_order_of_the_design():
         *("L3-L4", "L4", "L4-L5", "L5", "L5-S1"),
     )
     assert len(LUMBAR11) == 11
+
+
+def test_a_set_of_ones_own_is_described_by_its_content_and_not_by_its_file(tmp_path):
+    text = "name: mine\nlandmarks:\n- {name: L4, kind: vertebra}\n"
+    described = describe_set(write_yaml(tmp_path, text))
+    own = {"name": "L4", "kind": "vertebra", "snomed_code": None}
+    assert described == {"name": "mine", "landmarks": [own]}
+    assert describe_set(write_yaml(tmp_path, "# a comment\n" + text)) == described
+    assert describe_set(write_yaml(tmp_path, text.replace("L4", "L5"))) != described
+    assert describe_set("lumbar11") == "lumbar11"
 
 
 def test_discs_and_vertebrae_alternate():

@@ -20,8 +20,8 @@ from spine_monai.networks import save_weights
 from spine_monai.networks.weights import read_state
 from spine_monai.workflows.bundle import find_bundle
 from spine_monai.workflows.cases import network_items
+from spine_monai.workflows.configuration import prepare_bundle
 from spine_monai.workflows.localizer import localizer_from_bundle
-from spine_monai.workflows.stages import prepare_bundle
 
 FORMATS = ("json", "csv", "markups", "overlay")
 WARM_REPEATS, COLD_REPEATS = 15, 5

@@ -1,6 +1,7 @@
 """Datalists: what is written comes back, and each bad file is named."""
 
 import json
+import math
 from pathlib import Path
 
 import nibabel as nib
@@ -170,8 +171,14 @@ def test_folds_and_subjects_choose_the_items(datalist, options, ids):
 
 @pytest.mark.parametrize("options", [{"folds": [3]}, {"folds": [1], "exclude": ["b"]}])
 def test_no_item_left_is_refused(datalist, options):
-    with pytest.raises(ValueError, match=r"must have cases in folds \[[13]\]: got none without"):
+    with pytest.raises(
+        ValueError, match=r"must have cases in folds \[[13]\]: got none\b"
+    ) as caught:
         load_datalist(datalist, **options)
+    left_out = (
+        f" without the {len(options['exclude'])} excluded subjects" if "exclude" in options else ""
+    )
+    assert str(caught.value).endswith(f"got none{left_out}.")
 
 
 def test_a_training_item_has_only_what_the_networks_need(datalist):
@@ -338,9 +345,13 @@ def test_points_keep_their_precision():
     [
         ({"id": "a"}, "an id and an image, both text: got 'a', None"),
         ({"id": "a", "image": None}, "an id and an image, both text"),
-        ({"id": "a", "image": "x", "points_lps": None}, "points_lps of a by name: got None"),
+        ({"id": "a", "image": "x", "points_lps": [1]}, r"points_lps of a by name: got \[1\]"),
         ({"id": "a", "image": "x", "points_lps": {"L1": [1, 2]}}, "three finite numbers .* for L1"),
         ({"id": "a", "image": "x", "points_lps": {"L1": ["1", 2, 3]}}, "three finite numbers"),
+        ({"id": "a", "image": "x", "points_lps": {"L1": [10**400, 1, 2]}}, "three finite numbers"),
+        ({"id": "a", "image": "x", "points_lps": {"L1": [-(10**400), 1, 2]}}, "three finite"),
+        ({"id": "a", "image": "x", "points_lps": {"L1": [math.nan, 1, 2]}}, "three finite numbers"),
+        ({"id": "a", "image": "x", "points_lps": {"L1": [1, math.inf, 2]}}, "three finite numbers"),
     ],
 )
 def test_an_incomplete_case_is_refused(tmp_path, item, message):
@@ -367,12 +378,14 @@ def test_a_value_of_another_kind_is_refused(tmp_path, wrong, message):
         read_datalist(path)
 
 
-@pytest.mark.parametrize("key", ["subject", "mask", "series_uid", "fold", "slice_index"])
+@pytest.mark.parametrize(
+    "key", ["subject", "mask", "series_uid", "fold", "slice_index", "points_lps"]
+)
 def test_null_means_not_given(tmp_path, key):
     path = write_text(tmp_path / "list.json", content_of({"id": "a", "image": "a.nii", key: None}))
     (read,) = read_datalist(path)
     assert read.keys() == {"id", "subject", "image", "points_lps"}
-    assert read["subject"] == "a"
+    assert (read["subject"], read["points_lps"]) == ("a", {})
 
 
 def test_a_subject_in_two_folds_is_refused(tmp_path):

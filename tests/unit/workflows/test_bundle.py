@@ -57,6 +57,18 @@ def test_a_folder_whose_name_means_something_to_monai_is_a_folder(tmp_path, monk
     assert parser.get_parsed_content("bundle_root") == str(tmp_path / name)
 
 
+def test_a_bundle_whose_path_monai_would_misread_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"bundle must be a path without '#'.*got .*b#1"):
+        find_bundle(make_bundle(tmp_path / "b#1"))
+
+
+def test_a_link_without_the_character_leads_to_a_bundle_with_it(tmp_path):
+    make_bundle(tmp_path / "b#1")
+    (tmp_path / "link").symlink_to(tmp_path / "b#1")
+    parser = parse_config(find_bundle(tmp_path / "link"), "inference.yaml")
+    assert parser.get_parsed_content("bundle_root") == str(tmp_path / "link")
+
+
 def test_a_folder_without_metadata_is_no_bundle(tmp_path):
     with pytest.raises(ValueError, match=r"bundle_root must hold configs/metadata.json"):
         check_bundle_root(tmp_path)

@@ -17,7 +17,7 @@ def test_what_is_no_device_is_refused(device):
         device_value(device, is_here=False)
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "xpu:99", "meta"])
+@pytest.mark.parametrize("device", ["cuda:99", "xpu:99", "meta", "hpu", "privateuseone"])
 def test_a_device_that_is_not_here_is_refused(device):
     expected = f"device must be one that this computer and its PyTorch have: got {device}, .* cpu"
     with pytest.raises(ValueError, match=expected):

@@ -106,6 +106,14 @@ def test_a_case_is_done_again_where_its_own_slice_differs(job, item, caplog):
     assert caplog.text.count("it was done with another options") == 2
 
 
+def test_a_case_is_done_again_where_the_landmark_sets_file_has_changed(job, item, tmp_path):
+    file = tmp_path / "mine.yaml"
+    for name, status in (("L4", "done"), ("L4", "skipped"), ("L5", "done")):
+        file.write_text(f"name: mine\nlandmarks: [{{name: {name}, kind: vertebra}}]\n")
+        own = replace(job, options={"reported_set": str(file), "landmark_set": "lumbar13"})
+        assert Localizer(predict, PREPARE, own).run(item).status == status
+
+
 def test_the_record_names_the_slice_that_a_case_asked_for(job, item):
     localizer = Localizer(predict, PREPARE, replace(job, options={"slice_index": 0}))
     localizer.run(item | {"slice_index": 2})
