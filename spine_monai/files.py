@@ -34,9 +34,10 @@ def write_all_whole(writers: Mapping[Path, Callable[[Path], object]]) -> None:
         OSError: a folder cannot be written.
     """
     asides = {path: path.with_name(f".{uuid.uuid4().hex}-{path.name}") for path in writers}
+    for path in writers:
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
         for path, write in writers.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
             write(asides[path])
         for path, aside in asides.items():
             aside.replace(path)
@@ -45,16 +46,11 @@ def write_all_whole(writers: Mapping[Path, Callable[[Path], object]]) -> None:
             aside.unlink(missing_ok=True)
 
 
-def unlinked(path: str | Path) -> Path:
-    """Return an absolute path by name alone: links are not followed.
-
-    What a link leads to is no name to go by: git-annex and DataLad keep the files elsewhere.
-    """
-    return Path(os.path.abspath(path))
-
-
 def place_of(path: str | Path) -> Path:
-    """Return where a file or a link to it lies: links of folders are followed, its own is not."""
+    """Return where a file or a link to it lies: links to folders are followed, its own is not.
+
+    What a file's link leads to is no name to go by: git-annex and DataLad keep files elsewhere.
+    """
     path = Path(path)
     return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spine_monai.data.conversion import LeftOutError
 from spine_monai.data.instances import AnnotatedImage
-from spine_monai.files import unlinked
+from spine_monai.files import place_of
 from spine_monai.readers import StudyError
 from spine_monai.readers.index import index_study
 from spine_monai.readers.volumes import is_volume_file, volume_stem
@@ -69,7 +69,7 @@ class ImageFinder:
 
 def name_of_folder(file: Path) -> str:
     """Return the name of the folder where a file lies, or a link to it."""
-    return unlinked(file).parent.name
+    return place_of(file).parent.name
 
 
 def image_in(folder: Path) -> Path:

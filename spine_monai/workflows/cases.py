@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from spine_monai.data import read_datalist
-from spine_monai.files import unlinked
+from spine_monai.files import place_of
 from spine_monai.readers import LocatedStudy, StudyError, locate_study
 from spine_monai.readers.location import UnusableStudy
 from spine_monai.readers.pictures import is_picture_file
@@ -158,7 +158,7 @@ def _case(path: Path, options: StudyOptions) -> Case:
 
 def _stem(path: Path) -> str:
     if path.is_dir():
-        return unlinked(path).name
+        return path.resolve().name
     return path.stem if is_picture_file(path) else volume_stem(path)
 
 
@@ -172,7 +172,7 @@ def _with_parent(case: Case) -> Case:
     path = case.image.path
     if case.id != _stem(path):
         return case
-    return Case(f"{unlinked(path).parent.name}_{case.id}", case.image, case.slice_index)
+    return Case(f"{place_of(path).parent.name}_{case.id}", case.image, case.slice_index)
 
 
 def _check_ids(cases: list[Case]) -> list[Case]:

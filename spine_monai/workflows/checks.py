@@ -127,6 +127,19 @@ def check_reported(items: Sequence[Mapping[str, Any]], reported: LandmarkRegistr
         raise ValueError(msg + "reported_set of landmarks that are annotated.")
 
 
+def check_images(items: Sequence[Mapping[str, Any]], datalist: Path) -> None:
+    """Refuse a datalist some image of which is not there, before hours of training.
+
+    Raises:
+        FileNotFoundError: the first one is named.
+    """
+    for item in items:
+        if not Path(item["image"]).exists():
+            msg = f"image of case {item['id']} must be a file or a folder: {item['image']} is not "
+            msg += f"there. Paths in {datalist} are relative to where it lies."
+            raise FileNotFoundError(msg)
+
+
 def check_folds(folds: Sequence[int]) -> None:
     """Refuse fewer than two folds, of which none could be held out.
 

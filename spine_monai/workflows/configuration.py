@@ -10,7 +10,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from spine_monai.files import write_text
@@ -147,10 +146,10 @@ def _with_values(text: str, values: Mapping[str, Any]) -> str:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as JSON has them: YAML cannot hold paths or NumPy's numbers."""
+    """Values as JSON has them: YAML cannot hold paths, arrays or tensors."""
 
     def plain_one(value: Any) -> Any:
-        return value.item() if isinstance(value, np.generic) else str(value)
+        return value.tolist() if hasattr(value, "tolist") else str(value)
 
     plain: dict[str, Any] = json.loads(json.dumps(dict(values), default=plain_one))
     return plain

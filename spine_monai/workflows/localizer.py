@@ -167,17 +167,12 @@ class Localizer:
         """Whether a case that was refused has results of another study or of other weights.
 
         Other options do not count: of the same study, they may be what was mistyped and refused.
-        What cannot be compared stays.
+        A study that cannot be compared counts as the same.
         """
         folder, expected = self.job.output_dir / str(item["id"]), {"bundle": dict(self.job.bundle)}
         if not (folder / RESULT_FILE).is_file():
             return False
-        try:
-            digest = _usable(located(item["image"])).digest
-        except Exception as error:
-            logger.debug("case %s: its study cannot be compared", item["id"], exc_info=error)
-            return False
-        return why_not_finished(folder, digest, expected, formats=()) is not None
+        return why_not_finished(folder, _known_digest(item), expected, formats=()) is not None
 
     def _judge_earlier(self, case: str, *, is_outdated: bool) -> None:
         """Set aside the results of an earlier run of a case that failed, or say that they stay."""
@@ -281,6 +276,14 @@ def _usable(study: LocatedStudy | UnusableStudy) -> LocatedStudy:
     if isinstance(study, UnusableStudy):
         raise study.error
     return study
+
+
+def _known_digest(item: Item) -> str | None:
+    try:
+        return _usable(located(item["image"])).digest
+    except Exception as error:
+        logger.debug("case %s: its study cannot be compared", item["id"], exc_info=error)
+        return None
 
 
 def _failed(case: str, error: Exception, seconds: float) -> CaseReport:

@@ -164,13 +164,13 @@ def _dicom_writers(
 
 
 def why_not_finished(
-    folder: Path, digest: str, expected: Mapping[str, Any], formats: Sequence[str]
+    folder: Path, digest: str | None, expected: Mapping[str, Any], formats: Sequence[str]
 ) -> str | None:
     """Say why a case must be done again, or ``None`` where its files are those of this job.
 
     Args:
         folder: of the case.
-        digest: SHA-256 of the study as it is now.
+        digest: SHA-256 of the study as it is now; ``None``, if not known, is not compared.
         expected: ``bundle`` and ``options`` of the record, as this job would write them.
         formats: kinds of files that this job writes.
     """
@@ -178,7 +178,7 @@ def why_not_finished(
         content = read_case(folder / RESULT_FILE)
     except (ValueError, FileNotFoundError):
         return f"it has no readable {RESULT_FILE}"
-    if content["source"]["sha256"] != digest:
+    if digest is not None and content["source"]["sha256"] != digest:
         return "its study has changed"
     changed = [key for key, value in expected.items() if content.get(key) != value]
     if changed:

@@ -11,7 +11,7 @@ from pydicom.errors import InvalidDicomError
 
 from spine_monai.data import read_markups
 from spine_monai.data.markups import MARKUPS_SUFFIX
-from spine_monai.files import unlinked
+from spine_monai.files import place_of
 from spine_monai.viz.report_page import read_page_data
 from spine_monai.writers.dicom_gsps import points_xy_by_image
 from spine_monai.writers.dicom_sc import sc_reference
@@ -113,7 +113,7 @@ def case_at(path: Path, known: Sequence[str]) -> str:
         known: cases of the records at hand.
     """
     beside = _case_of_record(path.parent / RESULT_FILE)
-    return beside or (known[0] if len(known) == 1 else unlinked(path).parent.name)
+    return beside or (known[0] if len(known) == 1 else place_of(path).parent.name)
 
 
 def known_cases(files: Sequence[Path]) -> list[str]:

@@ -25,6 +25,7 @@ from spine_monai.workflows.card import write_card
 from spine_monai.workflows.causes import root_cause
 from spine_monai.workflows.checks import (
     check_folds,
+    check_images,
     check_landmarks,
     check_neighbours,
     check_path,
@@ -70,6 +71,7 @@ def train(
         ValueError: the datalist, the variant, the bundle, a subject's name or a value's id is
             wrong; there are fewer than two folds, or some cases have none; the landmark sets do not
             fit each other or the cases; or ``output_dir`` holds parts of another training.
+        FileNotFoundError: the datalist or an image is not there.
     """
     cases = read_training_cases(datalist)
     root = Path(output_dir).absolute()  # MONAI would evaluate one that begins with $
@@ -110,6 +112,7 @@ def _check_start(
     check_folds(folds)
     check_neighbours(items, _left_out(items, folds, exclude), registry)
     check_reported(items, reported)
+    check_images(items, datalist)
     recipe = {
         "datalist": sha256_of_file(datalist),
         "configuration": configuration.digest,

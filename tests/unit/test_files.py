@@ -8,7 +8,6 @@ from spine_monai.files import (
     place_of,
     sha256_of_file,
     sha256_of_files,
-    unlinked,
     write_all_whole,
     write_text,
     write_whole,
@@ -159,6 +158,12 @@ def test_a_folder_that_is_named_by_dots_has_its_place(tmp_path, monkeypatch, nam
     assert place_of(name) == (tmp_path / name).resolve()
 
 
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path):
+    (tmp_path / "f").touch()
+    with pytest.raises(FileExistsError, match=r"f.$"):
+        write_text(tmp_path / "f" / "a.txt", "a")
+
+
 def test_a_link_lies_where_it_is_not_where_it_leads(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "kept")
-    assert place_of(tmp_path / "link") == unlinked(tmp_path / "link") == tmp_path / "link"
+    assert place_of(tmp_path / "link") == tmp_path / "link"

@@ -50,6 +50,16 @@ def test_links_of_one_name_are_told_apart_by_the_folders_where_they_lie(nifti, t
     assert [case.id for case in find_cases(links)] == ["sub-1_image", "sub-2_image"]
 
 
+def test_links_to_folders_are_told_apart_by_where_they_lead(nifti, tmp_path):
+    for name in ("v3", "v7"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t2.nii.gz").write_bytes(nifti.read_bytes())
+        (tmp_path / f"p-{name}").mkdir()
+        (tmp_path / f"p-{name}" / "current").symlink_to(tmp_path / name)
+    files = [tmp_path / f"p-{name}" / "current" / "t2.nii.gz" for name in ("v3", "v7")]
+    assert [case.id for case in find_cases(files)] == ["v3_t2", "v7_t2"]
+
+
 def test_a_datalist_names_its_cases_and_slices(nifti, tmp_path):
     item = {"id": "first", "image": "sub-011/t2.nii.gz", "slice_index": 1}
     (item,) = network_items([write_datalist(tmp_path / "list.json", item)])

@@ -20,12 +20,14 @@ def config_of(bundle, name):
 
 def test_values_of_a_training_stand_in_its_bundle_where_the_networks_are_built(tmp_path):
     values = {"coordinates_width": 0.3, "shrinkage": 0.5, "window_size": (np.int64(64), 32)}
+    values |= {"roomy_size": np.array([96, 64])}
     Configuration(find_bundle(), "paper", values).write(tmp_path)
     for name in ("train_coordinates.yaml", "inference.yaml"):
         assert config_of(tmp_path, name)["coordinates_width"] == 0.3
         assert config_of(tmp_path, name)["num_landmarks"] == 11
         assert (tmp_path / "configs" / name).read_text().startswith(f"# {name} with the variant")
     assert config_of(tmp_path, "inference.yaml")["window_size"] == [64, 32]
+    assert config_of(tmp_path, "train_heatmap.yaml")["roomy_size"] == [96, 64]
     assert config_of(tmp_path, "train_fusion.yaml")["shrinkage"] == 0.5
 
 

@@ -191,11 +191,12 @@ def test_results_of_a_study_that_changed_do_not_stay_where_it_is_refused(job, vo
     assert contents(job.output_dir / "one") == outdated(before)
 
 
-def test_results_of_other_weights_do_not_stay_where_a_study_is_refused(job, volume):
+@pytest.mark.parametrize("changed", [{"slice_index": 99}, {"image": ListedStudy("gone")}])
+def test_results_of_other_weights_do_not_stay_where_a_study_is_refused(job, volume, changed):
     Localizer(predict, PREPARE, job).run(volume)
     before = contents(job.output_dir / "one")
     other = replace(job, bundle=BUNDLE | {"version": "2"})
-    assert Localizer(predict, PREPARE, other).run(volume | {"slice_index": 99}).status == "failed"
+    assert Localizer(predict, PREPARE, other).run(volume | changed).status == "failed"
     assert contents(job.output_dir / "one") == outdated(before)
 
 

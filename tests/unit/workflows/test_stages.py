@@ -14,12 +14,19 @@ from spine_monai.workflows.stages import cross_validate, train
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a training on four cases of two folds, whose images are never opened."""
+    """Start a training on four cases of two folds, whose image is never opened."""
+    image = tmp_path / "image.nii"
+    image.touch()
 
     def started(levels=LUMBAR11.names, out="out", folds=2, **values):
         points = {name: [0.0, 0.0, -30.0 * n] for n, name in enumerate(levels)}
         items = [
-            {"id": f"c{n}", "subject": f"s{n}", "image": "none.nii", "fold": n % folds}
+            {
+                "id": f"c{n}",
+                "subject": f"s{n}",
+                "image": str(tmp_path / "image.nii"),
+                "fold": n % folds,
+            }
             | {"points_lps": points}
             for n in range(4)
         ]
@@ -263,6 +270,13 @@ def test_a_mistake_may_be_corrected_in_the_same_folder_before_anything_is_traine
         }
 
 
+def test_an_image_that_is_not_there_is_named_before_anything_is_written(start, tmp_path):
+    (tmp_path / "image.nii").unlink()
+    with pytest.raises(FileNotFoundError, match=r"image of case c0 must be.*image.nii is not th"):
+        start()
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_fold_is_refused_before_anything_is_written(start, tmp_path):
     with pytest.raises(ValueError, match=r"at least two folds, to hold one out: got \[0\]"):
         start(folds=1)
@@ -270,6 +284,7 @@ def test_one_fold_is_refused_before_anything_is_written(start, tmp_path):
 
 
 def datalist_of(tmp_path, *items):
+    (tmp_path / "a.nii.gz").touch()
     cases = [{"image": "a.nii.gz"} | item for item in items]
     content = {"format": "spine_monai.datalist", "format_version": 1, "training": cases}
     (tmp_path / "datalist.json").write_text(json.dumps(content))
