@@ -116,6 +116,23 @@ def paper_at_512() -> Arm:
     return Arm(title, variant="whole_image", values={"heatmap": values}, other="xception_fc")
 
 
+def with_masks() -> Arm:
+    """Return coordinates that learn the data's masks, too; see ``mask_target``."""
+    coordinates = shipped("train_coordinates.yaml")
+    loaded = {"_target_": "mask_target.LoadMaskd", "keys": "id", "datalist": "@datalist"}
+    kept = {"_target_": "SelectItemsd", "keys": ["image", "points_lps", "mask"]}
+    network = coordinates["coordinates_network_def"] | {"_target_": "mask_target.MaskXception"}
+    values = {
+        "coordinates_network_def": network,
+        "coordinates_loss": {"_target_": "mask_target.MaskCoordinateLoss"},
+        "training_items": [loaded, kept],
+        "plain": [{"_target_": "mask_target.WithMaskd", "keys": "label"}, *coordinates["plain"]],
+    }
+    own = {"coordinates": SHORT_COORDINATES["coordinates"] | values}
+    title = "coordinates of `shorter_coordinates` that learn the data's masks, too"
+    return Arm(title, ("coordinates",), values=own)
+
+
 def shipped(file: str) -> dict[str, Any]:
     """Return a configuration file of the shipped bundle."""
     text = (find_bundle(None) / "configs" / file).read_text(encoding="utf-8")
@@ -174,6 +191,7 @@ ARMS = {
     "smaller_coordinates": Arm(
         "narrower Xception on a coarser canvas", ("coordinates",), values=SMALLER
     ),
+    "with_masks": with_masks(),
     "xception_fc": Arm(
         "Xception + FC, the paper's recipe, small",
         ("coordinates",),
