@@ -21,19 +21,16 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import augmented
 import decoders
 import numpy as np
 import torch
 from accuracy_arms import (
     ARMS,
-    AUGMENTED,
     AVERAGED,
     BOTH,
     UNTRAINED,
     Arm,
     differs_in_one_thing,
-    placed_by,
     prepare_arms,
     train_arms,
 )
@@ -41,6 +38,7 @@ from confidence import fold_records, summarize_confidence
 from decoders import Decoder, Item
 from numpy.typing import NDArray
 from packing import unpack_missing
+from shown_again import show_again
 from spatial_model import SpatialModel
 
 from spine_monai.data import datalist_from_markups, read_datalist, write_datalist
@@ -78,18 +76,9 @@ def main() -> None:
         values = {"precision": options.precision} if options.precision else {}
         train_arms(options.arms, options.work, datalist, options.jobs, **values)
     if not options.train_only:
-        predict_augmented(options.work, datalist)
+        show_again(options.work, datalist)
         names = [*options.arms, *UNTRAINED]
         decode_arms(names, options.work, datalist, options.jobs)
-
-
-def predict_augmented(work: Path, datalist: Path) -> None:
-    """Store an arm's predictions averaged over turned and scaled windows, where it has networks."""
-    for name, arm in AUGMENTED.items():
-        values = dict(ARMS[arm].values["heatmap"])
-        values["coordinates_dir"] = str(work / placed_by(arm) / "predictions" / "coordinates")
-        for fold in sorted({item["fold"] for item in read_datalist(datalist)}):
-            augmented.predict(work / arm, datalist, work / name, fold, **values)
 
 
 def parse() -> argparse.Namespace:
@@ -228,6 +217,10 @@ def average(name: str, work: Path) -> None:
         if not all((folder / file.name).is_file() for folder in others):
             continue
         parts = [dict(np.load(folder / file.name)) for folder in (first, *others)]
+        windows = [part["ras_from_index"] for part in parts]
+        if not all(np.allclose(window, windows[0], atol=1e-4) for window in windows):
+            msg = f"{name} must average heatmaps of the same windows: {file.name} has others."
+            raise ValueError(msg)
         mean = np.mean([part["outputs"].astype(np.float32) for part in parts], 0)
         target = work / name / "predictions" / "heatmap" / file.name
         target.parent.mkdir(parents=True, exist_ok=True)

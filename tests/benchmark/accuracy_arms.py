@@ -222,10 +222,13 @@ ARMS = {
         "targets of the paper's second form", target_amplitude=paper_amplitude(3.0, 10.0)
     ),
 }
-AVERAGED = {"two": ("default", "sharp")}
-AUGMENTED = {"tta": "narrow_window"}
+AVERAGED = {"two": ("default", "sharp"), "seeds": ("default", "again_by_default")}
 UNTRAINED = {  # rows of others' heatmap networks
     "two": Arm("mean heatmaps of `default` and `sharp`; not the headline", other="default"),
+    "seeds": Arm(
+        "mean heatmaps of `default` and `again`, in the default's windows; not the headline",
+        other="default",
+    ),
     "tta": Arm(
         "heatmaps of `narrow_window` averaged over nine turned and scaled windows; not the headline"
     ),

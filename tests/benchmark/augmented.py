@@ -1,19 +1,13 @@
-"""Test-time augmentation: an arm's heatmap networks on turned and scaled windows, averaged."""
+"""Test-time augmentation: a network on turned and scaled windows, averaged."""
 
 import itertools
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
 from torch import Tensor
 from torch.nn import functional as F
-
-from spine_monai.data.predictions import store_predictions
-from spine_monai.networks import load_weights
-from spine_monai.workflows.bundle import parse_config
-from spine_monai.workflows.stages import prediction_file
 
 TURNS_DEG = (-6.0, 0.0, 6.0)
 SCALES = (0.93, 1.0, 1.07)
@@ -47,24 +41,3 @@ def resampled(images: Tensor, matrix: Tensor) -> Tensor:
     theta = matrix[:2].to(images).expand(len(images), 2, 3)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
-
-
-def predict(bundle: Path, datalist: Path, target: Path, fold: int, **values: Any) -> None:
-    """Store the averaged predictions on one fold, if its network is there.
-
-    Args:
-        bundle: of the arm; its runs hold the networks of the folds.
-        datalist: cases with landmarks and folds.
-        target: bundle that gets the predictions.
-        fold: held out.
-        **values: ids of ``train_heatmap.yaml`` that the arm changes, and ``coordinates_dir``.
-    """
-    weights = bundle / "runs" / "heatmap" / f"fold-{fold}" / "model.pt"
-    path = prediction_file(target, "heatmap", fold)
-    if path.is_file() or not weights.is_file():
-        return
-    given = {"datalist": str(datalist), "val_folds": [fold], **values}
-    parser = parse_config(bundle, "train_heatmap.yaml", **given)
-    network = load_weights(parser.get_parsed_content("network_def"), weights)
-    dataset = parser.get_parsed_content("predict::dataset")
-    store_predictions(network, AveragedInferer(), dataset, torch.device("cpu"), path)

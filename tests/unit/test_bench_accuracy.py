@@ -239,12 +239,43 @@ def test_heatmaps_are_averaged_where_all_members_have_the_fold(bench, tmp_path):
     for number, member in enumerate(("default", "sharp")):
         for fold in range(2 - number):  # the second has one fold less
             file = tmp_path / member / "predictions" / "heatmap" / f"fold-{fold}.npz"
-            store(file, np.full((1, 2, 4, 3), float(number)))
+            store(file, np.full((1, 2, 4, 3), float(number)), ras_from_index=np.eye(4)[None])
     bench("accuracy").average("two", tmp_path)
     (file,) = (tmp_path / "two").rglob("*.npz")
     assert file.name == "fold-0.npz"
     assert (np.load(file)["outputs"] == 0.5).all()
     assert np.load(file)["ids"].tolist() == ["a"]
+
+
+def test_heatmaps_of_other_windows_are_not_averaged(bench, tmp_path):
+    for number, member in enumerate(("default", "sharp")):
+        file = tmp_path / member / "predictions" / "heatmap" / "fold-0.npz"
+        moved = (1 + number) * np.eye(4)[None]
+        store(file, np.zeros((1, 2, 4, 3)), ras_from_index=moved)
+    with pytest.raises(ValueError, match=r"same windows: fold-0\.npz"):
+        bench("accuracy").average("two", tmp_path)
+
+
+def test_networks_are_shown_their_fold_again_in_other_windows(bench, tmp_path, monkeypatch):
+    shown_again = bench("shown_again")
+    told = []
+    monkeypatch.setattr(shown_again, "predict", lambda *args, **values: told.append((args, values)))
+    datalist = tmp_path / "datalist.json"
+    items = [
+        {"id": s, "subject": s, "image": f"{s}.nii", "fold": f} for s, f in (("a", 0), ("b", 1))
+    ]
+    points = {"points_lps": {"L1": [0.0, 0.0, 0.0]}}
+    bench("accuracy").write_datalist([item | points for item in items], datalist, "lumbar11")
+    weights = tmp_path / "again" / "runs" / "heatmap" / "fold-1" / "model.pt"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    shown_again.show_again(tmp_path, datalist)
+    (((bundle, used, _inferer, path), values),) = told
+    assert (bundle, used) == (tmp_path / "again", weights)
+    assert path == tmp_path / "again_by_default" / "predictions" / "heatmap" / "fold-1.npz"
+    assert values["coordinates_dir"] == str(tmp_path / "default" / "predictions" / "coordinates")
+    assert values["val_folds"] == [1]
+    assert values["seed"] == 1
 
 
 def test_what_an_arm_adds_has_an_interval_over_subjects(bench):
