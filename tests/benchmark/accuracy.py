@@ -54,6 +54,7 @@ from spine_monai.workflows.stages import circumstances
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "accuracy.json"
 FLAGGED = ("sub-018", "sub-050", "sub-107", "sub-141", "sub-166", "sub-177", "sub-241")
+CONFIDENCE = {"default": "confidence", "again": "confidence_again"}  # arms, and where it goes
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 
 Points = NDArray[np.float64]
@@ -112,7 +113,7 @@ def decode_arms(names: Sequence[str], work: Path, datalist: Path, jobs: int) -> 
                 figures["cases"][row] = {
                     r.case: r.in_plane_errors(LUMBAR11).round(2).tolist() for r in results
                 }
-            figures |= {"confidence": confidence} if confidence else {}
+            figures |= {CONFIDENCE[name]: confidence} if confidence else {}
     figures["differences"] = differences(figures["cases"])
     figures["gains"] = gains(figures["cases"])
     write_text(OUTPUT, json.dumps(figures, indent=1) + "\n")
@@ -128,7 +129,7 @@ def drop_rows(figures: dict[str, Any], arm: str, made: Collection[str]) -> None:
 def decode_arm(
     name: str, work: Path, datalist: Path
 ) -> tuple[dict[str, list[CaseResult]], dict[str, Any]]:
-    """Return an arm's rows, none if its predictions are not complete, and the default's confidence.
+    """Return an arm's rows, none if predictions are missing, and what is known of its confidence.
 
     For each fold everything fitted is fitted on the others.
     """
@@ -145,7 +146,7 @@ def decode_arm(
         others = [item for item in items if item["fold"] != fold]
         readings = decoders_of(name, others)
         joint = fit_arm(work / name, {item["subject"] for item in own})
-        if name == "default":
+        if name in CONFIDENCE:
             records += fold_records(joint, own, others)
         for item in (item for item in own if item["is_whole"]):
             for row, decode in readings.items():

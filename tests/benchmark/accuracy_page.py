@@ -44,7 +44,15 @@ OTHERS = {  # the default's rows before its coordinates and window grew; packing
 FIGURES = ROOT / "docs" / "benchmarks" / "accuracy.json"
 PAGE = ROOT / "docs" / "benchmarks" / "accuracy.md"
 LOSSES = ROOT / "docs" / "benchmarks" / "losses.json"  # the last ones, and whose they are
-HEADLINE = "default: chain"
+HEADLINE, AGAIN = "default: chain", "again: chain"
+GOALS = {
+    "within 8 mm": "307 of 308",
+    "within 6 mm": "99 %",
+    "within 4 mm": "95 %",
+    "MRE": "1.5 mm",
+    "level shifts": "0",
+    "subjects with all eleven": "27 of 28",
+}
 FOLDS = 4
 PAPER_LOSSES = {
     "coordinates": "1.67e-4 validation, 7.81e-5 training (MSE)",
@@ -99,6 +107,8 @@ def page(figures: Mapping[str, Any], losses: Mapping[str, Any]) -> str:
         cost_table(),
         "## Confidence",
         confidence_text(figures["confidence"]),
+        "### The same of the second training",
+        confidence_text(figures["confidence_again"]),
         "## Rewritten images",
         robustness_table(),
         "### Heatmaps alone, on other fields of view",
@@ -118,27 +128,34 @@ def page(figures: Mapping[str, Any], losses: Mapping[str, Any]) -> str:
 
 def headline_text(figures: Mapping[str, Any]) -> str:
     """Say the headline's figures beside the goals, and the best of all rows."""
-    overall = figures["rows"][HEADLINE]["overall"]
-    errors = [error for case in figures["cases"][HEADLINE].values() for error in case]
-    hits = sum(error <= 8 for error in errors)
-    subjects = sum(all(e <= 8 for e in case) for case in figures["cases"][HEADLINE].values())
     shares = {row: own["overall"]["sdr"]["8"] for row, own in figures["rows"].items()}
     best = [f"`{row}`" for row, share in shares.items() if share == max(shares.values())]
-    goals = [
-        ("within 8 mm", f"{hits} of {len(errors)}", "307 of 308"),
-        ("within 6 mm", percent(overall["sdr"]["6"]), "99 %"),
-        ("within 4 mm", percent(overall["sdr"]["4"]), "95 %"),
-        ("MRE", f"{overall['mre_mm']:.2f} mm ({overall['mre_3d_mm']:.2f} mm in space)", "1.5 mm"),
-        ("level shifts", str(overall["level_shifts"]), "0"),
-        ("subjects with all eleven", f"{subjects} of 28", "27 of 28"),
+    drawn = [reached(figures, row) for row in (HEADLINE, AGAIN)]
+    lines = ["| | reached | trained again, from another seed | goal |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {first} | {second} | {goal} |"
+        for (name, goal), first, second in zip(GOALS.items(), *drawn, strict=True)
     ]
-    lines = ["| | reached | goal |", "|---|---|---|"]
-    lines += [f"| {name} | {reached} | {goal} |" for name, reached, goal in goals]
     return (
         f"`{HEADLINE}`: the shipped configuration. It was named in docs/decisions/0008, before any heatmap network's result. Its networks' sizes, window and numbers of steps were chosen later, on these folds (0014, 0015, 0017), and this very row had been seen, by another name, before it became the default: its figures may look better than they are.\n\n"
         + "\n".join(lines)
         + f"\n\nBest of all rows: {', '.join(best)} with {percent(max(shares.values()))} within 8 mm; named as such only. {NO_EVENTS}"
     )
+
+
+def reached(figures: Mapping[str, Any], row: str) -> list[str]:
+    """Return a row's figures in the order of the goals."""
+    overall, cases = figures["rows"][row]["overall"], figures["cases"][row].values()
+    errors = [error for case in cases for error in case]
+    subjects = sum(all(e <= 8 for e in case) for case in cases)
+    return [
+        f"{sum(error <= 8 for error in errors)} of {len(errors)}",
+        percent(overall["sdr"]["6"]),
+        percent(overall["sdr"]["4"]),
+        f"{overall['mre_mm']:.2f} mm ({overall['mre_3d_mm']:.2f} mm in space)",
+        str(overall["level_shifts"]),
+        f"{subjects} of {len(cases)}",
+    ]
 
 
 def repeat_text(trainings: Mapping[str, Any]) -> str:
