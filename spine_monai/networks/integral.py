@@ -8,6 +8,9 @@ doi 10.1007/978-3-030-01231-1_33) and Nibali 2018 (DSNT, arXiv 1801.07372), with
 the map. No weights of others.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,6 +27,10 @@ class IntegralXception(nn.Module):
         width: factor on the channels of every layer of Xception.
         input_size: side of the square to which the network resizes its input, in pixels.
         dropout: probability before the fully connected layer.
+        looks: in inference the image is also seen turned (degrees), enlarged (a factor) and moved
+            down (a share of its height), once for each of these triples; the mean of what is seen
+            counts, as a subject that is a level off in one look may not be in another. None: the
+            image is seen once, as it is.
     """
 
     def __init__(
@@ -34,9 +41,11 @@ class IntegralXception(nn.Module):
         width: float = 1.0,
         input_size: int = 299,
         dropout: float = 0.0,
+        looks: Sequence[Sequence[float]] = (),
     ) -> None:
         super().__init__()
         self.input_size = input_size
+        self.looks = [tuple(look) for look in looks]
         self.features = XceptionFeatures(in_channels, width)
         self.attention = nn.Conv2d(self.features.out_channels, num_landmarks, 1)
         self.dropout = nn.Dropout(dropout)
@@ -55,6 +64,12 @@ class IntegralXception(nn.Module):
         """
         size = (self.input_size, self.input_size)
         resized = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        if self.training or not self.looks:
+            return self._regress(resized)
+        matrices = look_matrices(self.looks, image.shape[-2] / image.shape[-1]).to(resized)
+        return seen_in_place(self._regress(seen_in_looks(resized, matrices)), matrices)
+
+    def _regress(self, resized: Tensor) -> Tensor:
         features = self.features(resized)
         pooled = self.dropout(features.mean((-2, -1)))
         correction = self.correction(pooled).unflatten(-1, (-1, 2))
@@ -77,3 +92,37 @@ def mean_fractions(logits: Tensor) -> Tensor:
     down = (attention.sum(-1) * rows).sum(-1)
     along = (attention.sum(-2) * columns).sum(-1)
     return torch.stack([down, along], dim=-1)
+
+
+def look_matrices(looks: Sequence[Sequence[float]], aspect: float) -> Tensor:
+    """Return (L, 2, 3) matrices from places in each look to places in the image.
+
+    Places are (x, y) from -1 to 1, edge to edge, as ``torch.nn.functional.affine_grid`` has them.
+
+    Args:
+        looks: turn in degrees, clockwise to the eye, enlargement, and shift down of the height.
+        aspect: height of the image by its width, with square pixels.
+    """
+    rows = []
+    for degrees, zoom, down in looks:
+        cos, sin = (f(math.radians(degrees)) / zoom for f in (math.cos, math.sin))
+        x, y = sin * aspect * -2 * down, -2 * down * cos
+        rows.append([[cos, sin * aspect, x], [-sin / aspect, cos, y]])
+    return torch.tensor(rows)
+
+
+def seen_in_looks(images: Tensor, matrices: Tensor) -> Tensor:
+    """Return (L * B, C, H, W), every image in the first look, then in the next; 0 beyond them."""
+    batch = images.shape[0]
+    thetas = matrices.repeat_interleave(batch, 0)
+    grid = F.affine_grid(thetas, [len(thetas), *images.shape[1:]], align_corners=False)
+    return F.grid_sample(images.repeat(len(matrices), 1, 1, 1), grid, align_corners=False)
+
+
+def seen_in_place(fractions: Tensor, matrices: Tensor) -> Tensor:
+    """Return the mean over the looks of (L * B, N, 2) edge fractions, as (B, N, 2) of the image."""
+    places = 2 * fractions.unflatten(0, (len(matrices), -1)).flip(-1) - 1
+    turned = (
+        torch.einsum("lbnk,lmk->lbnm", places, matrices[..., :2]) + matrices[:, None, None, :, 2]
+    )
+    return (turned.mean(0).flip(-1) + 1) / 2

@@ -30,13 +30,14 @@ class Prepared(nn.Module):
         super().__init__()
         self.network = network.eval()
         self.dtype = dtype
+        self.looks = max(1, len(getattr(network, "looks", ())))  # images it makes of each
         self.training = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the network's output for (B, C, H, W) images, in float32."""
         pixels = images.shape[-2] * images.shape[-1]
         at_once = PIXELS_AT_ONCE if images.is_cpu else PIXELS_AT_ONCE_ON_GPU
-        parts = images.split(max(1, at_once // pixels))
+        parts = images.split(max(1, at_once // (pixels * self.looks)))
         with torch.inference_mode():
             outputs = [self._run(part) for part in parts]
         return torch.cat(outputs)  # outside, so that it is a tensor like any other

@@ -54,7 +54,11 @@ from spine_monai.workflows.stages import circumstances
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "accuracy.json"
 FLAGGED = ("sub-018", "sub-050", "sub-107", "sub-141", "sub-166", "sub-177", "sub-241")
-CONFIDENCE = {"default": "confidence", "again": "confidence_again"}  # arms, and where it goes
+CONFIDENCE = {  # rows, and where theirs goes
+    "default": "confidence",
+    "again": "confidence_again",
+    "again_looks": "confidence_again_looks",
+}
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 
 Points = NDArray[np.float64]

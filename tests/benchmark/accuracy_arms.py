@@ -156,6 +156,16 @@ PAPER = {network: {"precision": "bfloat16"} for network in BOTH}
 SHORT = {"heatmap": {"epochs": COMMON_EPOCHS}}
 SHORT_COORDINATES = {"coordinates": {"epochs": 170}}
 SEED_1 = {"seed": 1}
+LOOKS = [
+    [0, 1, 0],
+    [10, 1, 0],
+    [-10, 1, 0],
+    [0, 0.93, 0],
+    [0, 1.07, 0],
+    [0, 1, 0.05],
+    [0, 1, -0.05],
+]
+SEVEN_LOOKS = {"coordinates_looks": LOOKS}
 REMAPPED = {"remapped_share": 0.15, "inverted_share": 0.1}
 SHARP = {"heatmap": {"target_sigma_px": 1.0, "remapped_share": 0.06, "inverted_share": 0.04}}
 SMALLER = {
@@ -210,6 +220,11 @@ ARMS = {
     "again": Arm(
         "the default trained again, from seed 1", BOTH, values=dict.fromkeys(BOTH, SEED_1)
     ),
+    "looks": Arm(
+        "the default with seven looks of the coordinates, from seed 2",
+        BOTH,
+        values={"coordinates": {"seed": 2, **SEVEN_LOOKS}, "heatmap": {"seed": 2}},
+    ),
     "no_augmentation": common("without augmentation", augmentation=[CENTRED], field_of_view=[]),
     "mildly_remapped": common("one image in ten remapped or inverted", "other_contrasts"),
     "no_equalization": without_equalization(),
@@ -223,7 +238,9 @@ ARMS = {
     ),
 }
 AVERAGED = {"two": ("default", "sharp"), "seeds": ("default", "again_by_default")}
-UNTRAINED = {  # rows of others' heatmap networks
+UNTRAINED = {  # rows of others' networks
+    "again_looks": Arm("the networks of `again`, with seven looks of the coordinates", BOTH),
+    "looks_once": Arm("the networks of `looks`, with one look of the coordinates", BOTH),
     "two": Arm("mean heatmaps of `default` and `sharp`; not the headline", other="default"),
     "seeds": Arm(
         "mean heatmaps of `default` and `again`, in the default's windows; not the headline",

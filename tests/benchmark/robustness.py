@@ -20,6 +20,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
+from accuracy import fit_arm
+from accuracy_arms import SEVEN_LOOKS
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
@@ -27,14 +29,20 @@ from spine_monai.data import read_datalist, write_datalist
 from spine_monai.metrics import CaseResult, summarize
 from spine_monai.networks import save_weights
 from spine_monai.workflows import evaluate, localize
-from spine_monai.workflows.arms import fit_without
 from spine_monai.workflows.bundle import find_bundle
-from spine_monai.workflows.configuration import prepare_bundle
+from spine_monai.workflows.configuration import Configuration
 from spine_monai.workflows.stages import circumstances
 
 ROOT = Path(__file__).parents[2]
 OUTPUT = ROOT / "docs" / "benchmarks" / "robustness.json"
-OF_DEFAULT_SHAPE = ("default", "again", "remapped")  # arms with networks as the bundle has them
+# Rows with networks as the bundle has them: whose these are, and the ids that differ from it.
+OF_DEFAULT_SHAPE: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("default", {}),
+    "again": ("again", {}),
+    "again_looks": ("again", SEVEN_LOOKS),
+    "looks": ("looks", SEVEN_LOOKS),
+    "remapped": ("remapped", {}),
+}
 NETWORK_FILES = {"heatmap": "model.pt", "coordinates": "model_coordinates.pt"}
 
 Volume = NDArray[np.float32]
@@ -144,7 +152,7 @@ def main() -> None:
     """Localize every fold's rewritten subjects, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=ROOT / "bench_output")
-    parser.add_argument("--arm", default="default", choices=OF_DEFAULT_SHAPE)
+    parser.add_argument("--arm", default="default", choices=list(OF_DEFAULT_SHAPE))
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     items = read_datalist(options.work / "datalist.json")
@@ -165,11 +173,11 @@ def main() -> None:
         print(f"{name:<32} within 8 mm {row['sdr']['8']:.3f}  median {row['median_mm']:.2f} mm")
 
 
-def run_fold(arm: Path, fold: int, items: list[dict[str, Any]]) -> Any:
+def run_fold(row: Path, fold: int, items: list[dict[str, Any]]) -> Any:
     """Return the evaluation of one fold's rewritten subjects."""
-    folder = arm / "robustness" / f"fold-{fold}"
+    folder = row / "robustness" / f"fold-{fold}"
     shutil.rmtree(folder, ignore_errors=True)
-    bundle = fold_bundle(arm, fold, items, folder / "bundle")
+    bundle = fold_bundle(row, fold, items, folder / "bundle")
     cases = [case for item in items for case in rewritten(item, folder)]
     write_datalist(cases, folder / "datalist.json", "lumbar11")
     localize([folder / "datalist.json"], folder / "results", bundle=bundle, formats=["json"])
@@ -178,14 +186,15 @@ def run_fold(arm: Path, fold: int, items: list[dict[str, Any]]) -> Any:
     return evaluation
 
 
-def fold_bundle(arm: Path, fold: int, items: list[dict[str, Any]], bundle: Path) -> Path:
+def fold_bundle(row: Path, fold: int, items: list[dict[str, Any]], bundle: Path) -> Path:
     """Make a bundle of the weights that have not seen a fold."""
-    prepare_bundle(find_bundle(None), bundle)
+    arm, values = OF_DEFAULT_SHAPE[row.name]
+    Configuration(find_bundle(None), values=values).write(bundle)
     (bundle / "models").mkdir()
     for network, file in NETWORK_FILES.items():
-        weights = arm / "runs" / network / f"fold-{fold}" / "model.pt"
+        weights = row.parent / arm / "runs" / network / f"fold-{fold}" / "model.pt"
         shutil.copyfile(weights, bundle / "models" / file)
-    joint = fit_without(arm, {item["subject"] for item in items})
+    joint = fit_arm(row, {item["subject"] for item in items})
     save_weights(joint, bundle / "models" / "fusion.pt")
     return bundle
 

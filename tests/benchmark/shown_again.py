@@ -1,66 +1,76 @@
-"""An arm's trained heatmap networks shown their held-out subjects again, otherwise than it does."""
+"""An arm's trained networks shown their held-out subjects again, otherwise than it does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from accuracy_arms import ARMS, placed_by
+from accuracy_arms import ARMS, SEVEN_LOOKS, placed_by
 from augmented import AveragedInferer
 from monai.inferers import Inferer, SimpleInferer
 
 from spine_monai.data import read_datalist
 from spine_monai.data.predictions import store_predictions
 from spine_monai.networks import load_weights
-from spine_monai.workflows.bundle import parse_config
+from spine_monai.workflows.bundle import find_bundle, parse_config
 from spine_monai.workflows.stages import prediction_file
 
 
 @dataclass(frozen=True)
 class Showing:
-    """How an arm's networks are shown their subjects.
+    """How an arm's networks of one kind are shown their subjects.
 
     Args:
+        row: under whose name the predictions are stored.
         arm: whose networks; needs those of the folds, which are not kept.
-        placing: arm whose coordinates place the windows.
-        inferer: calls them.
+        network: ``heatmap`` or ``coordinates``.
+        placing: arm or row whose coordinates place the windows of heatmaps.
+        values: ids of the training file that differ from the arm's.
+        inferer: calls the networks.
     """
 
+    row: str
     arm: str
-    placing: str
+    network: str = "heatmap"
+    placing: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
     inferer: Inferer = field(default_factory=SimpleInferer)
 
 
-SHOWINGS = {
-    "tta": Showing("narrow_window", placed_by("narrow_window"), AveragedInferer()),
-    "again_by_default": Showing("again", "default"),
-}
+SHOWINGS = (
+    Showing("tta", "narrow_window", placing=placed_by("narrow_window"), inferer=AveragedInferer()),
+    Showing("again_by_default", "again", placing="default"),
+    Showing("again_looks", "again", "coordinates", values=SEVEN_LOOKS),
+    Showing("again_looks", "again", placing="again_looks"),  # after its coordinates
+    Showing("looks_once", "looks", "coordinates", values={"coordinates_looks": []}),
+    Showing("looks_once", "looks", placing="looks_once"),
+)
 
 
 def show_again(work: Path, datalist: Path) -> None:
     """Store the predictions that are not there yet, where the networks are."""
-    for name, showing in SHOWINGS.items():
-        values = dict(ARMS[showing.arm].values["heatmap"])
-        values["coordinates_dir"] = str(work / showing.placing / "predictions" / "coordinates")
+    for showing in SHOWINGS:
         for fold in sorted({item["fold"] for item in read_datalist(datalist)}):
-            weights = work / showing.arm / "runs" / "heatmap" / f"fold-{fold}" / "model.pt"
-            path = prediction_file(work / name, "heatmap", fold)
+            name = f"runs/{showing.network}/fold-{fold}/model.pt"
+            weights = work / showing.arm / name
+            path = prediction_file(work / showing.row, showing.network, fold)
             if weights.is_file() and not path.is_file():
-                given = values | {"datalist": str(datalist), "val_folds": [fold]}
-                predict(work / showing.arm, weights, showing.inferer, path, **given)
+                values = {"datalist": str(datalist), "val_folds": [fold]}
+                predict(showing, weights, path, **values | values_of(showing, work))
 
 
-def predict(bundle: Path, weights: Path, inferer: Inferer, path: Path, **values: Any) -> None:
-    """Store one network's predictions on the fold of ``values``.
+def values_of(showing: Showing, work: Path) -> dict[str, Any]:
+    """Return the ids of the training file by which the networks are shown their subjects."""
+    values = {**ARMS[showing.arm].values.get(showing.network, {}), **showing.values}
+    if showing.placing:
+        values["coordinates_dir"] = str(work / showing.placing / "predictions" / "coordinates")
+    return values
 
-    Args:
-        bundle: of the arm.
-        weights: of the network.
-        inferer: calls it.
-        path: file to write.
-        **values: ids of ``train_heatmap.yaml``.
-    """
-    parser = parse_config(bundle, "train_heatmap.yaml", **values)
+
+def predict(showing: Showing, weights: Path, path: Path, **values: Any) -> None:
+    """Store one network's predictions on the fold of ``values``."""
+    parser = parse_config(find_bundle(None), f"train_{showing.network}.yaml", **values)
     network = load_weights(parser.get_parsed_content("network_def"), weights)
     dataset = parser.get_parsed_content("predict::dataset")
-    store_predictions(network, inferer, dataset, torch.device("cpu"), path)
+    store_predictions(network, showing.inferer, dataset, torch.device("cpu"), path)

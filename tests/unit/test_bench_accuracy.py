@@ -225,6 +225,7 @@ def test_rows_go_that_are_no_longer_made(bench):
         ("smaller_coordinates", "smaller_coordinates", "shorter_coordinates"),
         ("two", "default", "two"),
         ("tta", "shorter_coordinates", "tta"),
+        ("again_looks", "again_looks", "again_looks"),
     ],
 )
 def test_what_an_arm_did_not_train_is_another_arms(bench, tmp_path, arm, coordinates, heatmap):
@@ -256,26 +257,41 @@ def test_heatmaps_of_other_windows_are_not_averaged(bench, tmp_path):
         bench("accuracy").average("two", tmp_path)
 
 
-def test_networks_are_shown_their_fold_again_in_other_windows(bench, tmp_path, monkeypatch):
+def test_networks_are_shown_their_fold_again_otherwise(bench, tmp_path, monkeypatch):
     shown_again = bench("shown_again")
-    told = []
-    monkeypatch.setattr(shown_again, "predict", lambda *args, **values: told.append((args, values)))
+    told = {}
+    monkeypatch.setattr(
+        shown_again,
+        "predict",
+        lambda _showing, _weights, path, **values: told.update({path: values}),
+    )
     datalist = tmp_path / "datalist.json"
+    points = {"L1": [0.0, 0.0, 0.0]}
     items = [
-        {"id": s, "subject": s, "image": f"{s}.nii", "fold": f} for s, f in (("a", 0), ("b", 1))
+        {"id": s, "subject": s, "image": f"{s}.nii", "fold": f, "points_lps": points}
+        for f, s in enumerate("ab")
     ]
-    points = {"points_lps": {"L1": [0.0, 0.0, 0.0]}}
-    bench("accuracy").write_datalist([item | points for item in items], datalist, "lumbar11")
-    weights = tmp_path / "again" / "runs" / "heatmap" / "fold-1" / "model.pt"
-    weights.parent.mkdir(parents=True)
-    weights.touch()
+    bench("accuracy").write_datalist(items, datalist, "lumbar11")
+    for network in ("heatmap", "coordinates"):
+        weights = tmp_path / "again" / "runs" / network / "fold-1" / "model.pt"
+        weights.parent.mkdir(parents=True)
+        weights.touch()
     shown_again.show_again(tmp_path, datalist)
-    (((bundle, used, _inferer, path), values),) = told
-    assert (bundle, used) == (tmp_path / "again", weights)
-    assert path == tmp_path / "again_by_default" / "predictions" / "heatmap" / "fold-1.npz"
-    assert values["coordinates_dir"] == str(tmp_path / "default" / "predictions" / "coordinates")
-    assert values["val_folds"] == [1]
-    assert values["seed"] == 1
+    by_default, coordinates, heatmaps = (
+        tmp_path / row / "predictions" / network / "fold-1.npz"
+        for row, network in (
+            ("again_by_default", "heatmap"),
+            ("again_looks", "coordinates"),
+            ("again_looks", "heatmap"),
+        )
+    )
+    assert list(told) == [by_default, coordinates, heatmaps]
+    assert all(values["val_folds"] == [1] for values in told.values())
+    assert len(told[coordinates]["coordinates_looks"]) == 7
+    assert told[heatmaps]["coordinates_dir"] == str(coordinates.parent)
+    assert told[by_default]["coordinates_dir"] == str(
+        tmp_path / "default" / "predictions" / "coordinates"
+    )
 
 
 def test_what_an_arm_adds_has_an_interval_over_subjects(bench):

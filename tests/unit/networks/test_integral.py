@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from monai.transforms import Affine
 from torch import nn
 from torch.nn import functional as F
 
 from spine_monai.networks import IntegralXception
-from spine_monai.networks.integral import mean_fractions
+from spine_monai.networks.integral import look_matrices, mean_fractions, seen_in_looks
 
 H, W = 7, 12
 
@@ -197,3 +198,68 @@ def test_dropout_works_on_the_correction_in_training_only():
         torch.manual_seed(0)
         assert not torch.equal(network(images), network(images))
     assert small().dropout.p == 0.0
+
+
+LOOKS = [(0, 1, 0), (20, 1, 0), (-15, 1, 0), (0, 0.8, 0), (0, 1.2, 0.1), (10, 0.9, -0.1)]
+
+
+def spots(height, width):
+    """An image without symmetry, empty near its edges."""
+    image = torch.zeros(2, 1, height, width)
+    image[0, 0, height * 2 // 5, width // 3] = 1.0
+    image[1, 0, height // 2, width // 2 :][: width // 6] = torch.linspace(0.2, 1, width // 6)
+    return F.avg_pool2d(image, 5, stride=1, padding=2)
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_a_look_is_monais_affine(look):
+    degrees, zoom, down = look
+    images, (height, width) = spots(90, 60), (90, 60)
+    seen = seen_in_looks(images, look_matrices([look], height / width))
+    common = {"padding_mode": "zeros", "image_only": True}
+    turned = Affine(np.deg2rad(degrees), scale_params=(1 / zoom, 1 / zoom), **common)
+    moved = Affine(translate_params=(-down * height, 0.0), **common)
+    for image, found in zip(images, seen, strict=True):
+        expected = moved(turned(image))
+        assert (found - expected).abs().max() < 1e-4 * expected.max()
+        assert (found - image).abs().max() > 0.5 * image.max() or look == LOOKS[0]
+
+
+def middle_of_what_is_bright(image):
+    """A stand-in for the network: where the image is bright, as (B, 1, 2) edge fractions."""
+    rows, columns = ((torch.arange(n) + 0.5) / n for n in image.shape[-2:])
+    share = image[:, 0] / image[:, 0].sum((-2, -1), keepdim=True)
+    return torch.stack([(share.sum(2) * rows).sum(1), (share.sum(1) * columns).sum(1)], -1)[:, None]
+
+
+@pytest.mark.parametrize("shape", [(96, 96), (150, 90), (80, 130)], ids=str)
+def test_every_look_gives_the_same_place(monkeypatch, shape):
+    images = spots(*shape)
+    expected = middle_of_what_is_bright(images)
+    for look in LOOKS:
+        network = small(looks=[look])
+        monkeypatch.setattr(network, "_regress", middle_of_what_is_bright)
+        torch.testing.assert_close(network(images), expected, atol=3e-3, rtol=0)
+
+
+def test_the_mean_of_the_looks_counts():
+    images = rand(2, 1, 70, 45)
+    with torch.no_grad():
+        alone = [attentive(looks=[look])(images) for look in LOOKS]
+        together = attentive(looks=LOOKS)(images)
+    torch.testing.assert_close(together, torch.stack(alone).mean(0), atol=1e-5, rtol=0)
+    assert (alone[0] - alone[1]).abs().max() > 1e-3
+
+
+def test_a_look_as_it_is_changes_nothing():
+    images = rand(2, 1, 70, 45)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            attentive(looks=[(0, 1, 0)])(images), attentive()(images), atol=1e-4, rtol=0
+        )
+
+
+def test_training_looks_once_and_the_weights_are_the_same():
+    images, network = rand(2, 1, 96, 96), small(looks=LOOKS)
+    assert network.state_dict().keys() == small().state_dict().keys()
+    torch.testing.assert_close(network.train()(images), small().train()(images))
