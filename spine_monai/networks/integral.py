@@ -113,10 +113,10 @@ def look_matrices(looks: Sequence[Sequence[float]], aspect: float) -> Tensor:
 
 def seen_in_looks(images: Tensor, matrices: Tensor) -> Tensor:
     """Return (L * B, C, H, W), every image in the first look, then in the next; 0 beyond them."""
-    batch = images.shape[0]
-    thetas = matrices.repeat_interleave(batch, 0)
-    grid = F.affine_grid(thetas, [len(thetas), *images.shape[1:]], align_corners=False)
-    return F.grid_sample(images.repeat(len(matrices), 1, 1, 1), grid, align_corners=False)
+    batch, *shape = images.shape
+    grids = F.affine_grid(matrices, [len(matrices), *shape], align_corners=False)
+    looks = [grid.expand(batch, -1, -1, -1) for grid in grids.split(1)]
+    return torch.cat([F.grid_sample(images, grid, align_corners=False) for grid in looks])
 
 
 def seen_in_place(fractions: Tensor, matrices: Tensor) -> Tensor:

@@ -176,6 +176,11 @@ def test_large_batches_run_in_parts_of_a_bounded_size(monkeypatch):
     torch.testing.assert_close(output, images(7).flatten(1).mean(1, keepdim=True))
     Prepared(Remembers(), torch.float32)(images(2, (200, 100)))
     assert seen[3:] == [1, 1]
+    looking = Remembers()
+    looking.looks = [(0, 1, 0), (10, 1, 0)]  # makes two images of each
+    seen.clear()
+    Prepared(looking, torch.float32)(images(3))
+    assert seen == [1, 1, 1]
 
 
 def test_a_wrong_precision_is_refused():

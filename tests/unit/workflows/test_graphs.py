@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from spine_monai.fusion import FusionModel
 from spine_monai.locator import CoarseToFineLocator
+from spine_monai.networks import IntegralXception
 from spine_monai.workflows import graphs
 from spine_monai.workflows.backends import open_exported, open_torchscript
 from spine_monai.workflows.graphs import (
@@ -93,6 +94,31 @@ def test_a_graph_finds_what_the_locator_finds(kind, shape, count, files, locator
     assert np.isfinite(found[0]).all()
     for array, tensor in zip(found, expected, strict=True):
         np.testing.assert_allclose(array, tensor.numpy(), atol=2e-3)
+
+
+def looking(looks):
+    """A locator whose coordinate network sees an image so often; its places spread."""
+    torch.manual_seed(3)
+    coordinates = IntegralXception(3, width=0.1, input_size=96, looks=looks)
+    with torch.no_grad():
+        coordinates.attention.weight.mul_(1e4)
+    parts = (coordinates, Maps(), FusionModel(3, target_sigma_mm=3.0), (2, 0))
+    return CoarseToFineLocator(*parts, canvas_size=(40, 48), window_size=(32, 24)).eval()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_several_looks_are_in_every_file(count, tmp_path):
+    looks = [(0, 1, 0), (10, 0.9, 0.05)]
+    write_onnx(looking(looks), example(), SIGNATURE, tmp_path / "onnx", is_any_size=True)
+    convert_to_openvino(tmp_path / "onnx", SIGNATURE, tmp_path / "openvino")
+    write_torchscript(looking(looks), example(), SIGNATURE, tmp_path / "torchscript")
+    images, spacing = example(count=count)
+    with torch.no_grad():
+        expected, once = (looking(own)(images, spacing)[0].numpy() for own in (looks, ()))
+    assert np.abs(expected - once).max() > 0.1
+    for kind in ("torchscript", "onnx", "openvino"):
+        found = opened(tmp_path, kind).run(images.numpy(), spacing.numpy())
+        np.testing.assert_allclose(found[0], expected, atol=5e-3)
 
 
 @pytest.mark.parametrize("kind", ["torchscript", "onnx", "openvino"])
