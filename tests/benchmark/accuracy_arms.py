@@ -240,6 +240,9 @@ ARMS = {
 AVERAGED = {"two": ("default", "sharp"), "seeds": ("default", "again_by_default")}
 UNTRAINED = {  # rows of others' networks
     "again_looks": Arm("the networks of `again`, with seven looks of the coordinates", BOTH),
+    "masks_looks": Arm(
+        "the networks of `with_masks`, with seven looks of the coordinates", ("coordinates",)
+    ),
     "looks_once": Arm("the networks of `looks`, with one look of the coordinates", BOTH),
     "two": Arm("mean heatmaps of `default` and `sharp`; not the headline", other="default"),
     "seeds": Arm(

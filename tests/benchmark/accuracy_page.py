@@ -258,7 +258,7 @@ def robustness_table() -> str:
     """Return the figures that robustness.py measured."""
     content = json.loads((FIGURES.parent / "robustness.json").read_text())
     note = "The same held-out subjects through `localize` itself, with the weights of their fold, as they are and rewritten; a rewritten "
-    note += "image is no other scanner. The first configuration has narrower coordinates and a narrower window. "
+    note += "image is no other scanner. The first configuration has narrower coordinates and a narrower window; `again` is the default's, `again_looks` the same networks with seven looks of the coordinates. "
     return rewritten_table(content) + f"\n\n{note}{commands(content)}, `robustness.json`."
 
 

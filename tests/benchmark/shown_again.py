@@ -43,6 +43,7 @@ SHOWINGS = (
     Showing("again_by_default", "again", placing="default"),
     Showing("again_looks", "again", "coordinates", values=SEVEN_LOOKS),
     Showing("again_looks", "again", placing="again_looks"),  # after its coordinates
+    Showing("masks_looks", "with_masks", "coordinates", values=SEVEN_LOOKS),
     Showing("looks_once", "looks", "coordinates", values={"coordinates_looks": []}),
     Showing("looks_once", "looks", placing="looks_once"),
 )
