@@ -29,8 +29,11 @@ class IntegralXception(nn.Module):
         dropout: probability before the fully connected layer.
         looks: in inference the image is also seen turned (degrees), enlarged (a factor) and moved
             down (a share of its height), once for each of these triples; the mean of what is seen
-            counts, as a subject that is a level off in one look may not be in another. None: the
-            image is seen once, as it is.
+            counts, as a subject that is a level off in one look may not be in another. Without
+            any, the image is seen once, as it is.
+
+    Raises:
+        ValueError: a look is not three finite numbers, or its enlargement is not above 0.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class IntegralXception(nn.Module):
     ) -> None:
         super().__init__()
         self.input_size = input_size
-        self.looks = [tuple(look) for look in looks]
+        self.looks = [_checked(look) for look in looks]
         self.features = XceptionFeatures(in_channels, width)
         self.attention = nn.Conv2d(self.features.out_channels, num_landmarks, 1)
         self.dropout = nn.Dropout(dropout)
@@ -109,6 +112,19 @@ def look_matrices(looks: Sequence[Sequence[float]], aspect: float) -> Tensor:
         x, y = sin * aspect * -2 * down, -2 * down * cos
         rows.append([[cos, sin * aspect, x], [-sin / aspect, cos, y]])
     return torch.tensor(rows)
+
+
+def _checked(look: Sequence[float]) -> tuple[float, float, float]:
+    """Return a look as numbers."""
+    msg = "looks must be triples of turn in degrees, enlargement above 0, and share of the height "
+    msg += f"down: got {look!r}."
+    try:
+        degrees, zoom, down = (float(value) for value in look)
+    except (TypeError, ValueError):
+        raise ValueError(msg) from None
+    if not all(map(math.isfinite, (degrees, zoom, down))) or zoom <= 0:
+        raise ValueError(msg)
+    return degrees, zoom, down
 
 
 def seen_in_looks(images: Tensor, matrices: Tensor) -> Tensor:

@@ -242,6 +242,12 @@ def test_every_look_gives_the_same_place(monkeypatch, shape):
         torch.testing.assert_close(network(images), expected, atol=3e-3, rtol=0)
 
 
+@pytest.mark.parametrize("look", [(0, 1), (0, 0, 0), (0, -1, 0), (np.nan, 1, 0), 1], ids=str)
+def test_a_look_must_be_three_numbers(look):
+    with pytest.raises(ValueError, match=r"looks must be .*: got "):
+        small(looks=[(0, 1, 0), look])
+
+
 def test_the_mean_of_the_looks_counts():
     images = rand(2, 1, 70, 45)
     with torch.no_grad():
