@@ -188,7 +188,7 @@ def arms_text(rows: Mapping[str, Any]) -> str:
 def unrun_text(rows: Mapping[str, Any]) -> str:
     """Name the arms that are configured and have no row; some folds may be there."""
     run = {row.split(":")[0] for row in rows}
-    names = [name for name in TITLES if name not in run]
+    names = [name for name in ARMS if name not in run]
     if not names:
         return "Every arm that is configured has its rows."
     listed = ", ".join(f"`{name}` ({TITLES[name]})" for name in names)
@@ -212,7 +212,7 @@ def loss_table(losses: Mapping[str, Any]) -> str:
         f"{PAPER_LOSSES[name.split(': ')[1]]} |"
         for name, own in losses.items()
     ]
-    note = "Ours are smooth L1 (coordinates) and binary cross-entropy with wider targets (heatmaps): the numbers stand side by side, they do not compare; nor do those of `dsnt`, which is trained by distances. "
+    note = "Ours are smooth L1 (coordinates) and binary cross-entropy with wider targets (heatmaps): the numbers stand side by side, they do not compare; nor do those of `dsnt`, which is trained by distances, nor the training loss of `with_masks`, a part of which is the masks'. "
     note += "Arms whose curves were not kept are missing; `losses.json`."
     return "\n".join(lines) + f"\n\n{note}"
 

@@ -5,25 +5,25 @@ place of a grid over the image; its loss is added to the points' in training. No
 afterwards. Points and masks travel in one row of numbers, as an engine has one label.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import LoadImage, MapTransform
+from monai.data import MetaTensor
+from monai.transforms import LoadImage, MapTransform, SpatialResample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spine_monai.data import read_datalist
-from spine_monai.geometry import apply_affine
-from spine_monai.heatmaps import SmoothCoordinateLoss, ij_from_edge_fractions
+from spine_monai.heatmaps import SmoothCoordinateLoss
 from spine_monai.networks import IntegralXception
 
 STRUCTURES = 4
 STEP = 8  # places along a side of one pixel of the features
 SIDE = 14 * STEP  # for an input of 224 pixels
-UNKNOWN = -100  # beyond the mask; the loss leaves it out
+UNKNOWN = -1  # beyond the mask; the loss leaves it out
 STEM_AND_ENTRY = 7  # modules of XceptionFeatures before its middle flow
 MIDDLE = 15  # before its exit flow
 
@@ -109,29 +109,22 @@ class WithMaskd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
         image, mask = item[self.image_key], item.pop(self.mask_key)
-        ras = places_ras(image.affine.numpy(), image.shape[-2:], self.side)
-        structures = nearest(mask[0].numpy(), mask.affine.numpy(), ras)
+        structures = on_grid(mask, image, self.side).flatten()
         for key in self.key_iterator(item):
             row = torch.as_tensor(item[key], dtype=torch.float32).flatten()
-            item[key] = torch.cat([row, torch.from_numpy(structures.astype(np.float32))])
+            item[key] = torch.cat([row, structures])
         return item
 
 
-def places_ras(affine: Any, shape: Sequence[int], side: int) -> Any:
-    """Return the (side * side, 3) centres in mm of a grid over a slice, row by row."""
-    middles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    fractions = torch.stack(torch.meshgrid(middles, middles, indexing="ij"), -1).view(-1, 2)
-    pixels = ij_from_edge_fractions(fractions, shape).numpy()
-    return apply_affine(affine, np.column_stack([pixels, np.zeros(len(pixels))]))
-
-
-def nearest(mask: Any, affine: Any, ras: Any) -> Any:
-    """Return the label of the voxel at each point, ``UNKNOWN`` outside the mask."""
-    voxels = np.rint(apply_affine(np.linalg.inv(affine), ras)).astype(int)
-    is_inside = ((voxels >= 0) & (voxels < mask.shape)).all(1)
-    labels = np.full(len(voxels), UNKNOWN)
-    labels[is_inside] = mask[tuple(voxels[is_inside].T)]
-    return labels
+def on_grid(mask: MetaTensor, image: MetaTensor, side: int) -> Tensor:
+    """Return the label of the voxel at each of side * side places of a slice; or ``UNKNOWN``."""
+    step = np.append(np.array(image.shape[-2:]) / side, [1.0, 1.0])
+    grid = np.diag(step)
+    grid[:2, 3] = (step[:2] - 1) / 2  # the first place lies in the middle of its pixels
+    resample = SpatialResample("nearest", "zeros", dtype=torch.float64)
+    affine = image.affine @ torch.from_numpy(grid)
+    labels = resample(mask - UNKNOWN, dst_affine=affine, spatial_size=(side, side, 1))
+    return (labels.as_tensor() + UNKNOWN).float()[0, :, :, 0]
 
 
 class MaskCoordinateLoss(SmoothCoordinateLoss):

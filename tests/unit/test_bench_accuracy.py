@@ -5,6 +5,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -292,6 +293,40 @@ def test_networks_are_shown_their_fold_again_otherwise(bench, tmp_path, monkeypa
     assert told[by_default]["coordinates_dir"] == str(
         tmp_path / "default" / "predictions" / "coordinates"
     )
+
+
+def test_a_network_of_several_looks_gives_other_predictions_of_its_fold(bench, tmp_path):
+    """With a real network, though a small and untrained one."""
+    shown_again, module = bench("shown_again"), bench("spine_monai.networks")
+    image = np.random.default_rng(0).random((3, 90, 80)).astype(np.float32)
+    affine = np.array([[4.0, 0, 0, 0], [0, 0, -2, 90], [0, -2, 0, 90], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "a.nii.gz")
+    item = {"id": "a", "subject": "a", "image": tmp_path / "a.nii.gz", "fold": 0}
+    item |= {"points_lps": {"L1": [0.0, 0.0, 0.0]}}
+    bench("accuracy").write_datalist([item], tmp_path / "datalist.json", "lumbar11")
+    torch.manual_seed(0)
+    network = module.IntegralXception(13, width=0.05, input_size=64)
+    with torch.no_grad():
+        network.attention.weight.mul_(1e4)
+    module.save_weights(network, tmp_path / "model.pt")
+    small = {"coordinates_width": 0.05, "coordinates_input_size": 64, "views": [[None, None]]}
+    small |= {"datalist": str(tmp_path / "datalist.json"), "val_folds": [0]}
+    found = {}
+    for name, values in (("once", {}), ("looks", bench("accuracy_arms").SEVEN_LOOKS)):
+        path = tmp_path / name / "fold-0.npz"
+        showing = shown_again.Showing(name, "again", "coordinates")
+        shown_again.predict(showing, tmp_path / "model.pt", path, **small, **values)
+        found[name] = np.load(path)
+    assert found["looks"]["ids"].tolist() == ["a"]
+    assert found["looks"]["outputs"].shape == (1, 13, 2)
+    assert np.abs(found["looks"]["outputs"] - found["once"]["outputs"]).max() > 0.002
+
+
+def test_only_arms_that_can_be_trained_are_named_as_not_trained(bench):
+    text = bench("accuracy_page").unrun_text({"default: chain": {}})
+    assert "`paper`" in text
+    assert "`default`" not in text
+    assert "looks_once" not in text
 
 
 def test_what_an_arm_adds_has_an_interval_over_subjects(bench):
