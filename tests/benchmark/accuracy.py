@@ -58,6 +58,7 @@ CONFIDENCE = {  # rows, and where theirs goes
     "default": "confidence",
     "again": "confidence_again",
     "again_looks": "confidence_again_looks",
+    "looks_once": "confidence_looks_once",
 }
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 
@@ -282,9 +283,10 @@ def differences(cases: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any
             "default: chain",
             "default: chain without coordinates",
         ),
-        "default - narrow window (heatmap)": ("default: heatmap", "narrow_window: heatmap"),
-        "default - narrow window (chain)": ("default: chain", "narrow_window: chain"),
-        "default - whole image (heatmap)": ("default: heatmap", "whole_image: heatmap"),
+        "default - looks_once (chain)": ("default: chain", "looks_once: chain"),
+        "one_look - narrow window (heatmap)": ("one_look: heatmap", "narrow_window: heatmap"),
+        "one_look - narrow window (chain)": ("one_look: chain", "narrow_window: chain"),
+        "one_look - whole image (heatmap)": ("one_look: heatmap", "whole_image: heatmap"),
         "narrow window - whole image (heatmap)": (
             "narrow_window: heatmap",
             "whole_image: heatmap",

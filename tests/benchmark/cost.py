@@ -32,6 +32,7 @@ REPEATS = 7
 WINDOW, COMMON_WINDOW, COORDINATES = (256, 192), (256, 128), (320, 320)
 NETWORKS = {
     "default: coordinates": ("coordinates_network_def", "default", COORDINATES, 8),
+    "one_look: coordinates": ("coordinates_network_def", "one_look", COORDINATES, 8),
     "smaller_coordinates: coordinates": (
         "coordinates_network_def",
         "smaller_coordinates",

@@ -21,7 +21,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from accuracy import fit_arm
-from accuracy_arms import SEVEN_LOOKS
+from accuracy_arms import ONE_LOOK
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
@@ -38,10 +38,9 @@ OUTPUT = ROOT / "docs" / "benchmarks" / "robustness.json"
 # Rows with networks as the bundle has them: whose these are, and the ids that differ from it.
 OF_DEFAULT_SHAPE: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("default", {}),
-    "again": ("again", {}),
-    "again_looks": ("again", SEVEN_LOOKS),
-    "looks": ("looks", SEVEN_LOOKS),
-    "remapped": ("remapped", {}),
+    "again": ("again", ONE_LOOK),
+    "again_looks": ("again", {}),
+    "remapped": ("remapped", ONE_LOOK),
 }
 NETWORK_FILES = {"heatmap": "model.pt", "coordinates": "model_coordinates.pt"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accuracy_arms import ARMS, SEVEN_LOOKS, placed_by
+from accuracy_arms import ARMS, ONE_LOOK, SEVEN_LOOKS, placed_by
 from augmented import AveragedInferer
 from monai.inferers import Inferer, SimpleInferer
 
@@ -40,12 +40,12 @@ class Showing:
 
 SHOWINGS = (
     Showing("tta", "narrow_window", placing=placed_by("narrow_window"), inferer=AveragedInferer()),
-    Showing("again_by_default", "again", placing="default"),
+    Showing("again_by_one_look", "again", placing="one_look"),
     Showing("again_looks", "again", "coordinates", values=SEVEN_LOOKS),
     Showing("again_looks", "again", placing="again_looks"),  # after its coordinates
     Showing("masks_looks", "with_masks", "coordinates", values=SEVEN_LOOKS),
-    Showing("looks_once", "looks", "coordinates", values={"coordinates_looks": []}),
-    Showing("looks_once", "looks", placing="looks_once"),
+    Showing("looks_once", "default", "coordinates", values=ONE_LOOK),
+    Showing("looks_once", "default", placing="looks_once"),
 )
 
 

@@ -108,6 +108,11 @@ def test_every_arm_names_ids_that_its_workflow_has(arms):
             parse_config(find_bundle(), f"train_{network}.yaml", **arm.values[network])
 
 
+def test_only_the_default_looks_several_times_of_what_is_trained(arms):
+    looks = {n: a.values["coordinates"]["coordinates_looks"] for n, a in arms.ARMS.items()}
+    assert [name for name, own in looks.items() if own] == ["default"]
+
+
 def test_averaging_over_turned_images_keeps_points_where_they_are(bench):
     augmented = bench("augmented")
     points = torch.tensor([[[40.0, 70.0], [88.0, 30.0]]])
@@ -224,7 +229,7 @@ def test_rows_go_that_are_no_longer_made(bench):
         ("scn", "shorter_coordinates", "scn"),
         ("paper_512", "xception_fc", "paper_512"),
         ("smaller_coordinates", "smaller_coordinates", "shorter_coordinates"),
-        ("two", "default", "two"),
+        ("two", "one_look", "two"),
         ("tta", "shorter_coordinates", "tta"),
         ("again_looks", "again_looks", "again_looks"),
     ],
@@ -238,7 +243,7 @@ def test_what_an_arm_did_not_train_is_another_arms(bench, tmp_path, arm, coordin
 
 
 def test_heatmaps_are_averaged_where_all_members_have_the_fold(bench, tmp_path):
-    for number, member in enumerate(("default", "sharp")):
+    for number, member in enumerate(("one_look", "sharp")):
         for fold in range(2 - number):  # the second has one fold less
             file = tmp_path / member / "predictions" / "heatmap" / f"fold-{fold}.npz"
             store(file, np.full((1, 2, 4, 3), float(number)), ras_from_index=np.eye(4)[None])
@@ -250,7 +255,7 @@ def test_heatmaps_are_averaged_where_all_members_have_the_fold(bench, tmp_path):
 
 
 def test_heatmaps_of_other_windows_are_not_averaged(bench, tmp_path):
-    for number, member in enumerate(("default", "sharp")):
+    for number, member in enumerate(("one_look", "sharp")):
         file = tmp_path / member / "predictions" / "heatmap" / "fold-0.npz"
         moved = (1 + number) * np.eye(4)[None]
         store(file, np.zeros((1, 2, 4, 3)), ras_from_index=moved)
@@ -278,20 +283,20 @@ def test_networks_are_shown_their_fold_again_otherwise(bench, tmp_path, monkeypa
         weights.parent.mkdir(parents=True)
         weights.touch()
     shown_again.show_again(tmp_path, datalist)
-    by_default, coordinates, heatmaps = (
+    by_one_look, coordinates, heatmaps = (
         tmp_path / row / "predictions" / network / "fold-1.npz"
         for row, network in (
-            ("again_by_default", "heatmap"),
+            ("again_by_one_look", "heatmap"),
             ("again_looks", "coordinates"),
             ("again_looks", "heatmap"),
         )
     )
-    assert list(told) == [by_default, coordinates, heatmaps]
+    assert list(told) == [by_one_look, coordinates, heatmaps]
     assert all(values["val_folds"] == [1] for values in told.values())
     assert len(told[coordinates]["coordinates_looks"]) == 7
     assert told[heatmaps]["coordinates_dir"] == str(coordinates.parent)
-    assert told[by_default]["coordinates_dir"] == str(
-        tmp_path / "default" / "predictions" / "coordinates"
+    assert told[by_one_look]["coordinates_dir"] == str(
+        tmp_path / "one_look" / "predictions" / "coordinates"
     )
 
 
@@ -312,7 +317,8 @@ def test_a_network_of_several_looks_gives_other_predictions_of_its_fold(bench, t
     small = {"coordinates_width": 0.05, "coordinates_input_size": 64, "views": [[None, None]]}
     small |= {"datalist": str(tmp_path / "datalist.json"), "val_folds": [0]}
     found = {}
-    for name, values in (("once", {}), ("looks", bench("accuracy_arms").SEVEN_LOOKS)):
+    arms = bench("accuracy_arms")
+    for name, values in (("once", arms.ONE_LOOK), ("looks", arms.SEVEN_LOOKS)):
         path = tmp_path / name / "fold-0.npz"
         showing = shown_again.Showing(name, "again", "coordinates")
         shown_again.predict(showing, tmp_path / "model.pt", path, **small, **values)
@@ -327,6 +333,12 @@ def test_only_arms_that_can_be_trained_are_named_as_not_trained(bench):
     assert "`paper`" in text
     assert "`default`" not in text
     assert "looks_once" not in text
+
+
+def test_rows_come_in_the_order_of_their_arms(bench):
+    rows = {"tta: chain": 1, "scn: chain": 2, "scn: heatmap": 3, "default: chain": 4}
+    in_order = bench("accuracy_page").in_order(rows)
+    assert list(in_order.values()) == [4, 2, 3, 1]
 
 
 def test_what_an_arm_adds_has_an_interval_over_subjects(bench):

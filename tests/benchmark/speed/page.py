@@ -9,8 +9,9 @@ INTRODUCTION = """\
 Written by `make bench-speed` from [speed.json](speed.json), which it writes first. Every part runs
 in a process of its own on two threads; what is compared takes turns in one process, and figures are
 medians. Ratios travel between machines, milliseconds do not. Accuracy must not pay for speed: see
-*Precision*. Parts whose last line names spine_monai 0.6.0 or older have the narrower window of
-then, 0.5.0 or older the narrower coordinate network too.
+*Precision*. Parts whose last line names spine_monai 0.10.4 or older have one look of the
+coordinates instead of seven; 0.6.0 or older also the narrower window of then; 0.5.0 or older also
+the narrower coordinate network.
 """
 
 
