@@ -255,7 +255,7 @@ def cost_table() -> str:
             f"{own['inference_peak_mb']} MB | {own['training_step_ms']} ms "
             f"({own['training_batch']} images) | {own['training_peak_mb']} MB |"
         )
-    note = "The default's coordinates look seven times in inference, which counts, and once in training; `one_look` has the same network. Coordinates of 320 x 320 pixels, heatmaps of 256 x 192 for the default, 512 x 512 for `paper_512` and 256 x 128 for the others; inference in float32, "
+    note = "`one_look: coordinates` is the default's network, too: in training it costs the same, in inference seven looks take seven times its operations. Coordinates of 320 x 320 pixels, heatmaps of 256 x 192 for the default, 512 x 512 for `paper_512` and 256 x 128 for the others; inference in float32, "
     note += f"training in {content['training_precision']} without the optimizer; load {content['load']}. `{content['command']}`, `cost.json`."
     return "\n".join(lines) + "\n\n" + note
 
