@@ -111,6 +111,8 @@ def page(figures: Mapping[str, Any], losses: Mapping[str, Any]) -> str:
         confidence_text(figures["confidence_again_looks"]),
         "### The same of its networks with one look (`again`)",
         confidence_text(figures["confidence_again"]),
+        "### The same of the default's networks with one look (`looks_once`)",
+        confidence_text(figures["confidence_looks_once"]),
         "## Rewritten images",
         robustness_table(),
         "### Heatmaps alone, on other fields of view",
