@@ -27,8 +27,8 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
     Args:
         keys: (C, H, W) images of one grid; all lose the same margins.
         prob: of doing anything at all.
-        max_cut: largest share of the height and of the width that one edge may lose; each of the
-            four edges is cut with an even chance.
+        max_cut: largest share of the height and of the width that one edge may lose, one number or
+            one each; each of the four edges is cut with an even chance.
         view_key: where the (2, 2) ``view_ij`` goes, the first and the last pixel (row, column) that
             is still to be seen; ``DrawHeatmaps`` leaves the targets outside it empty. ``None``
             keeps it to itself.
@@ -40,13 +40,13 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
         keys: KeysCollection,
         *,
         prob: float = 0.5,
-        max_cut: float = 0.3,
+        max_cut: float | Sequence[float] = 0.3,
         view_key: str | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        self.max_cut = max_cut
+        self.max_cut = np.broadcast_to(max_cut, 2).repeat(2)  # top, bottom, left, right
         self.view_key = view_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

@@ -116,6 +116,15 @@ def paper_at_512() -> Arm:
     return Arm(title, variant="whole_image", values={"heatmap": values}, other="xception_fc")
 
 
+def with_deep_cuts() -> Arm:
+    """Return the default's coordinates, also trained on images that end above L4-L5."""
+    cut, *others = shipped("train_coordinates.yaml")["augmentation"]
+    deep = cut | {"prob": 0.5, "max_cut": [0.45, 0.25]}
+    values = SEED_2 | SEVEN_LOOKS | {"augmentation": [deep, *others]}
+    title = "coordinates of `default` trained on images that lose up to 45 % of their height"
+    return Arm(title, ("coordinates",), values={"coordinates": values}, other="default")
+
+
 def with_masks() -> Arm:
     """Return coordinates that learn the data's masks, too; see ``mask_target``."""
     coordinates = shipped("train_coordinates.yaml")
@@ -195,6 +204,7 @@ ARMS = {
         ("coordinates",),
         "other_contrasts",
     ),
+    "deep_cuts": with_deep_cuts(),
     BASE: Arm(
         "`one_look` with a third of the steps for the coordinates", BOTH, values=SHORT_COORDINATES
     ),

@@ -80,6 +80,12 @@ def test_no_edge_loses_more_than_the_largest_share(max_cut):
     assert (np.abs((shares > 0).mean(0) - 0.5) < 0.12).all()
 
 
+def test_rows_and_columns_may_have_shares_of_their_own():
+    shares = np.array([margins(cut(seed, max_cut=[0.45, 0.1])["image"][0]) for seed in range(150)])
+    most = (shares / np.array(SHAPE)[[0, 0, 1, 1]]).max(0)
+    assert most == pytest.approx([0.45, 0.45, 0.1, 0.1], abs=0.03)
+
+
 def test_without_probability_nothing_happens():
     given = item()
     for seed in range(20):
