@@ -121,7 +121,7 @@ def with_deep_cuts() -> Arm:
     cut, *others = shipped("train_coordinates.yaml")["augmentation"]
     deep = cut | {"prob": 0.5, "max_cut": [0.45, 0.25]}
     values = SEED_2 | SEVEN_LOOKS | {"augmentation": [deep, *others]}
-    title = "coordinates of `default` trained on images that lose up to 45 % of their height"
+    title = "the default's coordinates, trained on images that lose up to 45 % of their height"
     return Arm(title, ("coordinates",), values={"coordinates": values}, other="default")
 
 

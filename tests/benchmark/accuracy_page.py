@@ -326,9 +326,19 @@ def confidence_text(confidence: Mapping[str, Any]) -> str:
         for images, counts in confidence["statuses"].items()
         for status, count in counts.items()
     ]
+    lines += shown_table(confidence["shown"])
     doubtful = confidence["level_in_doubt"]
     lines += ["", f"Level in doubt (L5-S1 shows at another level too): {', '.join(doubtful)}."]
     return "\n".join(lines)
+
+
+def shown_table(shown: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return the table of landmarks missed by what an image shows."""
+    lines = ["", "| image shows | landmarks | missed | missed by the coordinates alone |"]
+    lines.append("|---|---|---|---|")
+    for names, counts in shown.items():
+        lines.append(f"| {names} | {' | '.join(str(count) for count in counts.values())} |")
+    return lines
 
 
 def read_curves(runs: Path) -> dict[str, dict[str, dict[str, list[tuple[int, float]]]]]:

@@ -4,6 +4,7 @@ For each fold, everything is fitted on the other folds' predictions; ``accuracy.
 keeps the figures in docs/benchmarks/accuracy.json.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from spine_monai.workflows.fitting import (
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 MIN_CONFIDENCE = 0.5
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
+MISSED = {"error": "missed", "coordinates_error": "missed by the coordinates alone"}
 Item = Mapping[str, Any]
 Record = dict[str, NDArray[Any]]
 
@@ -55,6 +57,7 @@ def summarize_confidence(records: Sequence[Record]) -> dict[str, Any]:
             "whole images": _statuses(whole),
             "cut images": _statuses([record for record in records if not record["is_whole"]]),
         },
+        "shown": _missed_by_what_is_shown(records),
     }
 
 
@@ -65,6 +68,7 @@ def _record(joint: JointFusion, item: Item, quantiles: NDArray[np.float64]) -> R
         "subject": np.array(item["subject"]),
         "is_whole": np.array(item["is_whole"]),
         "error": errors_mm(fused.points_ij[0], item)[ROWS],
+        "coordinates_error": errors_mm(item["predicted_ij"], item)[ROWS],
         "confidence": fused.confidence[0].double().numpy()[ROWS],
         "radii": radii[:, None] * quantiles,
         "in_view": item["in_view"].numpy()[ROWS],
@@ -120,6 +124,20 @@ def _statuses(records: Sequence[Record]) -> dict[str, int]:
             counts_key = f"{truth}: {_status(confidence, radius)}"
             counts[counts_key] = counts.get(counts_key, 0) + 1
     return dict(sorted(counts.items()))
+
+
+def _missed_by_what_is_shown(records: Sequence[Record]) -> dict[str, dict[str, int]]:
+    """Landmarks in view, and those missed by the chain and by coordinates alone, by what shows."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        seen = record["in_view"]
+        if not seen.any():
+            continue
+        names = [name for name, is_seen in zip(LUMBAR11.names, seen, strict=False) if is_seen]
+        missed = {key: ~(record[key] <= HIT_RADIUS_MM) & seen for key in MISSED}
+        own = {"in view": seen} | {MISSED[key]: value for key, value in missed.items()}
+        counts[f"{names[0]} to {names[-1]}"].update({k: int(v.sum()) for k, v in own.items()})
+    return {shown: dict(count) for shown, count in counts.items()}
 
 
 def _truth(error: float, in_view: bool) -> str:

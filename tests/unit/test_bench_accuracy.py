@@ -108,9 +108,9 @@ def test_every_arm_names_ids_that_its_workflow_has(arms):
             parse_config(find_bundle(), f"train_{network}.yaml", **arm.values[network])
 
 
-def test_only_the_default_looks_several_times_of_what_is_trained(arms):
+def test_only_the_default_and_its_candidate_look_several_times_of_what_is_trained(arms):
     looks = {n: a.values["coordinates"]["coordinates_looks"] for n, a in arms.ARMS.items()}
-    assert [name for name, own in looks.items() if own] == ["default"]
+    assert [name for name, own in looks.items() if own] == ["default", "deep_cuts"]
 
 
 def test_averaging_over_turned_images_keeps_points_where_they_are(bench):
@@ -365,6 +365,7 @@ def record(subject, errors, confidence, radius, *, in_view=True):
         "subject": np.array(subject),
         "is_whole": np.array(in_view),
         "error": errors,
+        "coordinates_error": errors + 6,
         "confidence": np.asarray(confidence, dtype=float),
         "radii": radii,
         "in_view": np.full(len(errors), in_view),
@@ -394,6 +395,20 @@ def test_confidence_is_counted_as_the_page_says(bench):
         },
         "cut images": {"out of view: absent": 1, "out of view: found": 1},
     }
+
+
+def test_misses_are_counted_by_what_an_image_shows(bench):
+    ends_early = record("cut", [1.0, 9.0, 1.0], [0.9, 0.9, 0.9], 4.0)
+    ends_early["in_view"] = np.array([True, True, False])
+    records = [record("plain", [1.0, 3.0, np.nan], [0.9] * 3, 4.0), ends_early]
+    found = bench("confidence").summarize_confidence(records)["shown"]
+    by_coordinates = "missed by the coordinates alone"
+    assert found == {
+        "T12-L1 to L1-L2": {"in view": 3, "missed": 1, by_coordinates: 2},
+        "T12-L1 to L1": {"in view": 2, "missed": 1, by_coordinates: 1},
+    }
+    table = bench("accuracy_page").shown_table(found)
+    assert "| T12-L1 to L1 | 2 | 1 | 1 |" in table
 
 
 def test_absent_landmarks_are_set_aside_first(bench):
