@@ -133,10 +133,11 @@ def _missed_by_what_is_shown(records: Sequence[Record]) -> dict[str, dict[str, i
         seen = record["in_view"]
         if not seen.any():
             continue
-        names = [name for name, is_seen in zip(LUMBAR11.names, seen, strict=False) if is_seen]
+        first, last = np.flatnonzero(seen)[[0, -1]]
         missed = {key: ~(record[key] <= HIT_RADIUS_MM) & seen for key in MISSED}
         own = {"in view": seen} | {MISSED[key]: value for key, value in missed.items()}
-        counts[f"{names[0]} to {names[-1]}"].update({k: int(v.sum()) for k, v in own.items()})
+        shown = f"{LUMBAR11.names[first]} to {LUMBAR11.names[last]}"
+        counts[shown].update({key: int(value.sum()) for key, value in own.items()})
     return {shown: dict(count) for shown, count in counts.items()}
 
 
