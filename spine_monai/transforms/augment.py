@@ -33,6 +33,10 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
             is still to be seen; ``DrawHeatmaps`` leaves the targets outside it empty. ``None``
             keeps it to itself.
         allow_missing_keys: as in MONAI.
+
+    Raises:
+        ValueError: ``max_cut`` is not one or two shares from 0 to 0.5, of which two edges leave
+            something.
     """
 
     def __init__(
@@ -46,7 +50,7 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        self.max_cut = np.broadcast_to(max_cut, 2).repeat(2)  # top, bottom, left, right
+        self.max_cut = _height_and_width(max_cut).repeat(2)  # top, bottom, left, right
         self.view_key = view_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -221,6 +225,16 @@ def _grid(matrix: NDArray[np.float64], size: Sequence[int]) -> Tensor:
     for part, (down, along, shift) in zip(grid.unbind(-1), matrix[::-1].tolist(), strict=True):
         torch.add((rows * down + shift)[:, None], columns * along, out=part[0])
     return grid
+
+
+def _height_and_width(max_cut: float | Sequence[float]) -> NDArray[np.float64]:
+    """(2,) largest shares that an edge may lose."""
+    shares = np.asarray(max_cut)
+    is_number = shares.dtype.kind in "fiu" and shares.shape in ((), (2,))
+    if not is_number or not ((shares >= 0) & (shares <= 0.5)).all():
+        msg = "max_cut must be a share from 0 to 0.5, or one of the height and one of the width: "
+        raise ValueError(msg + f"got {max_cut!r}.")
+    return np.broadcast_to(shares.astype(float), 2)
 
 
 def _view(shape: Sequence[int], cuts: NDArray[np.float64]) -> Tensor:

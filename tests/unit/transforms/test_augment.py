@@ -136,6 +136,12 @@ def test_nothing_given_is_changed_in_place():
     np.testing.assert_array_equal(given["other"], item()["other"])
 
 
+@pytest.mark.parametrize("max_cut", [(), [0.3], [0.1, 0.2, 0.3], -0.1, [0.2, 0.6], np.nan, "0.3"])
+def test_only_shares_that_two_edges_can_lose_are_taken(max_cut):
+    with pytest.raises(ValueError, match=r"max_cut must be .* 0 to 0\.5.*: got "):
+        RandFieldOfViewd("image", max_cut=max_cut)
+
+
 def test_a_missing_key_is_an_error_unless_allowed():
     given = {"image": item()["image"]}
     assert RandFieldOfViewd(KEYS, prob=1.0, allow_missing_keys=True)(given).keys() == {"image"}
