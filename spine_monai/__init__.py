@@ -9,7 +9,7 @@ The names below are the public interface; they are imported when first used, so 
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.11.1"
+__version__ = "0.11.2"
 
 _HOMES = {
     "FusionModel": "spine_monai.fusion",

@@ -59,6 +59,7 @@ CONFIDENCE = {  # rows, and where theirs goes
     "again": "confidence_again",
     "again_looks": "confidence_again_looks",
     "looks_once": "confidence_looks_once",
+    "deep_cuts": "confidence_deep_cuts",
 }
 ROWS = [LUMBAR13.names.index(name) for name in LUMBAR11.names]
 
@@ -284,6 +285,7 @@ def differences(cases: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any
             "default: chain without coordinates",
         ),
         "default - looks_once (chain)": ("default: chain", "looks_once: chain"),
+        "deep_cuts - default (coordinates)": ("deep_cuts: coordinates", "default: coordinates"),
         "one_look - narrow window (heatmap)": ("one_look: heatmap", "narrow_window: heatmap"),
         "one_look - narrow window (chain)": ("one_look: chain", "narrow_window: chain"),
         "one_look - whole image (heatmap)": ("one_look: heatmap", "whole_image: heatmap"),

@@ -113,6 +113,8 @@ def page(figures: Mapping[str, Any], losses: Mapping[str, Any]) -> str:
         confidence_text(figures["confidence_again"]),
         "### The same of the default's networks with one look (`looks_once`)",
         confidence_text(figures["confidence_looks_once"]),
+        "### The same with coordinates that saw images end early (`deep_cuts`)",
+        confidence_text(figures["confidence_deep_cuts"]),
         "## Rewritten images",
         robustness_table(),
         "### Heatmaps alone, on other fields of view",
