@@ -35,8 +35,7 @@ class RandFieldOfViewd(RandomizableTransform, MapTransform):
         allow_missing_keys: as in MONAI.
 
     Raises:
-        ValueError: ``max_cut`` is not one or two shares from 0 to 0.5, of which two edges leave
-            something.
+        ValueError: ``max_cut`` is not one or two shares from 0 to 0.5.
     """
 
     def __init__(
